@@ -1,0 +1,1 @@
+"""Planes, structures, layouts in mm, biometry by gestational age, and anomalies as layout edits."""

@@ -1,0 +1,102 @@
+"""Planes and structures, each with its code. The order is append-only: it numbers network channels.
+
+Codes: SNOMED CT where pydicom's copy of DICOM PS3.16 lists one, else the private scheme 99FETALFLEX.
+Source: ISUOG Practice Guidelines (performance of the routine mid-trimester fetal ultrasound scan, 2022)
+for which structures define a plane.
+"""
+
+from dataclasses import dataclass
+
+from fetalflex.errors import AnnotationError, LayoutError
+
+PRIVATE_SCHEME = "99FETALFLEX"
+
+
+@dataclass(frozen=True)
+class Structure:
+    """An anatomical structure. `echogenicity`: expected grey level, 0 (fluid) to 1 (bone)."""
+
+    name: str
+    code: str
+    scheme: str
+    meaning: str
+    echogenicity: float
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A standard plane and the structures that may be asked for on it."""
+
+    name: str
+    meaning: str
+    structures: tuple[str, ...]
+
+
+STRUCTURES: tuple[Structure, ...] = (
+    Structure("head", "69536005", "SCT", "Head", 0.5),
+    Structure("csp", "74968005", "SCT", "Cavum of septum pellucidum", 0.1),
+    Structure("lateral-ventricle", "66720007", "SCT", "Lateral Ventricle", 0.1),
+    Structure("abdomen", "818981001", "SCT", "Abdomen", 0.5),
+    Structure("stomach", "69695003", "SCT", "Stomach", 0.05),
+    Structure("umbilical-vein", "284639000", "SCT", "Umbilical vein", 0.1),
+    Structure("spine", "421060004", "SCT", "Spine", 0.9),
+    Structure("thorax", "816094009", "SCT", "Thorax", 0.5),
+    Structure("heart", "80891009", "SCT", "Heart", 0.4),
+    Structure("left-ventricle", "87878005", "SCT", "Left ventricle", 0.05),
+    Structure("right-ventricle", "53085002", "SCT", "Right ventricle", 0.05),
+    Structure("left-atrium", "82471001", "SCT", "Left atrium", 0.05),
+    Structure("right-atrium", "73829009", "SCT", "Right atrium", 0.05),
+    Structure("femur", "71341001", "SCT", "Femur", 1.0),
+    Structure("cerebellum", "113305005", "SCT", "Cerebellum", 0.4),
+)
+
+_BRAIN = ("head", "csp", "lateral-ventricle")
+PLANES: tuple[Plane, ...] = (
+    Plane("unknown", "Plane not stated", tuple(s.name for s in STRUCTURES)),
+    Plane("transventricular", "Trans-ventricular plane of the fetal brain", _BRAIN),
+    Plane("transthalamic", "Trans-thalamic plane of the fetal brain", _BRAIN),
+    Plane("transcerebellar", "Trans-cerebellar plane of the fetal brain", ("head", "csp", "cerebellum")),
+    Plane("brain", "Fetal brain, plane not stated", (*_BRAIN, "cerebellum")),
+    Plane("abdomen", "Transverse abdomen at the stomach", ("abdomen", "stomach", "umbilical-vein", "spine")),
+    Plane(
+        "four-chamber",
+        "Four-chamber view of the fetal heart",
+        ("thorax", "heart", "left-ventricle", "right-ventricle", "left-atrium", "right-atrium", "spine"),
+    ),
+    Plane("femur", "Femur, longitudinal", ("femur",)),
+    Plane("thorax", "Fetal thorax, plane not stated", ("thorax", "heart", "spine")),
+)
+
+STRUCTURE_NAMES: tuple[str, ...] = tuple(s.name for s in STRUCTURES)
+PLANE_NAMES: tuple[str, ...] = tuple(p.name for p in PLANES)
+_STRUCTURE_INDEX = {s.name: i for i, s in enumerate(STRUCTURES)}
+_PLANE_INDEX = {p.name: i for i, p in enumerate(PLANES)}
+
+
+def structure(name: str) -> Structure:
+    """Return the structure of that name. Raises: AnnotationError if there is none."""
+    return STRUCTURES[structure_index(name)]
+
+
+def structure_index(name: str) -> int:
+    """Return the channel of a structure. Raises: AnnotationError if there is none of that name."""
+    if name not in _STRUCTURE_INDEX:
+        raise AnnotationError(f"structure {name!r} is unknown; expected one of {', '.join(STRUCTURE_NAMES)}")
+    return _STRUCTURE_INDEX[name]
+
+
+def structure_by_code(scheme: str, code: str) -> Structure | None:
+    """Return the structure with that code, or None."""
+    return next((s for s in STRUCTURES if (s.scheme, s.code) == (scheme, code)), None)
+
+
+def plane(name: str) -> Plane:
+    """Return the plane of that name. Raises: LayoutError if there is none."""
+    return PLANES[plane_index(name)]
+
+
+def plane_index(name: str) -> int:
+    """Return a plane's number; 0 is `unknown`. Raises: LayoutError if there is none of that name."""
+    if name not in _PLANE_INDEX:
+        raise LayoutError(f"plane {name!r} is unknown; expected one of {', '.join(PLANE_NAMES)}")
+    return _PLANE_INDEX[name]

@@ -1,0 +1,84 @@
+"""On-disk forms without tables: PNG bytes, JSON, hashes, and files that appear whole or not at all."""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from fetalflex.errors import ArtifactError
+
+Grey = npt.NDArray[np.uint8]
+
+
+def encode_png(pixels: Grey) -> bytes:
+    """Return PNG bytes of an 8-bit grey image [H, W]; equal pixels give equal bytes."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 2:
+        raise ArtifactError(f"a PNG here is 8-bit grey [H, W]; found {pixels.dtype} {pixels.shape}")
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, format="PNG", compress_level=6)
+    return out.getvalue()
+
+
+def decode_png(data: bytes) -> Grey:
+    """Return the grey image [H, W] of PNG bytes. Raises: ArtifactError if they are none."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return np.asarray(picture.convert("L"), dtype=np.uint8)
+    except OSError as error:
+        raise ArtifactError(f"PNG bytes are damaged ({error}); re-run the stage that wrote them") from error
+
+
+def picture(pixels: Grey, name: str) -> dict[str, bytes | str]:
+    """Return the `struct<bytes, path>` value of an image column."""
+    return {"bytes": encode_png(pixels), "path": f"{name}.png"}
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it takes the place of `path` only when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON with sorted keys, whole or not at all. NaN is refused: it is no JSON."""
+    with atomic(path) as partial:
+        partial.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises: ArtifactError where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read as JSON ({error}); re-run the stage that writes it") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, read in blocks."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def tree_sha256(paths: Iterable[Path]) -> str:
+    """Return one SHA-256 over the names and bytes of files and of all files under folders."""
+    digest = hashlib.sha256()
+    for root in sorted(paths):
+        files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
+        for path in files:
+            name = str(path.relative_to(root.parent))
+            digest.update(f"{len(name)}:{name}:{file_sha256(path)}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,180 @@
+"""Frames and masks joined on the square training canvas: the arrays that every network and metric reads.
+
+Polars is imported only where tables are read: training and sampling run on packed arrays
+(`Cases.save` / `Cases.load`) on a machine that has torch, diffusers and numpy alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from fetalflex.anatomy.layout import Layout, LayoutObject, mask_box
+from fetalflex.anatomy.ontology import PLANE_NAMES, STRUCTURE_NAMES, plane_index, structure_index
+from fetalflex.artifacts import decode_png
+from fetalflex.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Array = npt.NDArray[Any]
+ABSENT, EXPERT, PREDICTED, EXPERT_BOX = 0, 1, 2, 3
+TEXT = ("ids", "centers", "patients", "groups")
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """N cases on the S x S canvas, K = number of structures of the ontology.
+
+    images: uint8 [N, S, S]; masks: bool [N, K, S, S] (boxes filled where there is only a box);
+    sources: uint8 [N, K], ABSENT (not annotated, not predicted: *unknown*), EXPERT, PREDICTED or EXPERT_BOX;
+    confidences: float32 [N, K]; planes: int64 [N] numbers of `anatomy.ontology.PLANES`;
+    ages: float32 [N] weeks, NaN where unknown; spacings: float32 [N] mm per canvas pixel, NaN where unknown;
+    valid: bool [N, S, S], false in the padding; ids, centers, patients, groups: str [N].
+    """
+
+    ids: Array
+    centers: Array
+    patients: Array
+    groups: Array
+    images: Array
+    masks: Array
+    sources: Array
+    confidences: Array
+    planes: Array
+    ages: Array
+    spacings: Array
+    valid: Array
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def size(self) -> int:
+        """The canvas side in pixels."""
+        return int(self.images.shape[1])
+
+    def take(self, index: Array | Sequence[int]) -> Cases:
+        """Return the cases of these positions (or of a boolean mask)."""
+        return Cases(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    def of_group(self, group: str) -> Cases:
+        """Return the cases of one group of patients: train, judge or test."""
+        return self.take(self.groups == group)
+
+    def layout(self, index: int) -> Layout:
+        """Return case `index` as a layout, in mm where its spacing is known, else in image units."""
+        spacing = float(self.spacings[index])
+        extent, unit = (spacing * self.size, "mm") if np.isfinite(spacing) else (1.0, "image")
+        objects = []
+        for k in np.nonzero(self.sources[index])[0]:
+            mask = self.masks[index, k]
+            box = mask_box(mask, extent)
+            if box is not None:
+                shape = None if self.sources[index, k] == EXPERT_BOX else mask
+                objects.append(LayoutObject(STRUCTURE_NAMES[k], box, shape))
+        age = float(self.ages[index])
+        return Layout(
+            PLANE_NAMES[int(self.planes[index])], unit, extent, tuple(objects),  # type: ignore[arg-type]
+            str(self.centers[index]), age if np.isfinite(age) else None,
+        )  # fmt: skip
+
+    def save(self, path: Path) -> None:
+        """Pack into one compressed npz without pickled objects."""
+        packed = {f.name: getattr(self, f.name) for f in fields(self)}
+        packed |= {name: packed[name].astype(np.str_) for name in TEXT}
+        np.savez_compressed(path, **packed)
+
+    @staticmethod
+    def load(path: Path) -> Cases:
+        """Read packed cases. Raises: ArtifactError where the file is missing or none of ours."""
+        try:
+            with np.load(path, allow_pickle=False) as packed:
+                return Cases(**{f.name: packed[f.name] for f in fields(Cases)})
+        except (OSError, KeyError, ValueError) as error:
+            raise ArtifactError(f"{path}: no packed cases ({error}); pack them again") from error
+
+
+def to_canvas(pixels: Array, size: int, *, mask: bool = False) -> Array:
+    """Scale an image [H, W] so that its longer side is `size`, centred on a black square [size, size].
+
+    Grey images are area-averaged (Lanczos when growing); masks are cut at one half.
+    """
+    height, width = pixels.shape
+    h, w, top, left = canvas_box(height, width, size)
+    shrink = max(height, width) > size
+    method = Image.Resampling.BOX if shrink else Image.Resampling.NEAREST if mask else Image.Resampling.LANCZOS
+    source = pixels.astype(np.uint8) * 255 if mask else pixels
+    scaled = np.asarray(Image.fromarray(source).resize((w, h), method))
+    canvas = np.zeros((size, size), np.uint8)
+    canvas[top : top + h, left : left + w] = scaled
+    return canvas > 127 if mask else canvas
+
+
+def canvas_box(height: int, width: int, size: int) -> tuple[int, int, int, int]:
+    """Return (h, w, top, left) of a height x width image on the canvas of side `size`."""
+    scale = size / max(height, width)
+    h, w = max(1, round(height * scale)), max(1, round(width * scale))
+    return h, w, (size - h) // 2, (size - w) // 2
+
+
+def load_cases(frames: pl.DataFrame, masks: pl.DataFrame, splits: pl.DataFrame, size: int) -> Cases:
+    """Join tables (schemas Frames, Masks, Splits) into arrays, ordered by case id.
+
+    Only cases that `splits` knows are taken. Raises: ArtifactError for a split's case without a frame.
+    """
+    groups = dict(zip(splits["case_id"], splits["group"], strict=True))
+    rows = [r for r in frames.sort("case_id").iter_rows(named=True) if r["case_id"] in groups]
+    if len(rows) != len(groups):
+        raise ArtifactError(f"{len(groups) - len(rows)} cases of the splits have no frame; re-run the stage masks")
+    by_case: dict[str, list[dict[str, Any]]] = {}
+    for row in masks.iter_rows(named=True):
+        by_case.setdefault(row["case_id"], []).append(row)
+    n, k = len(rows), len(STRUCTURE_NAMES)
+    shape = np.zeros((n, k, size, size), bool)
+    sources, confidences = np.zeros((n, k), np.uint8), np.zeros((n, k), np.float32)
+    images, valid = np.zeros((n, size, size), np.uint8), np.zeros((n, size, size), bool)
+    spacings = np.full(n, np.nan, np.float32)
+    for i, row in enumerate(rows):
+        pixels = decode_png(row["image"]["bytes"])
+        images[i] = to_canvas(pixels, size)
+        h, w, top, left = canvas_box(*pixels.shape, size)
+        valid[i, top : top + h, left : left + w] = True
+        if row["spacing_mm"] is not None:
+            spacings[i] = row["spacing_mm"] * max(pixels.shape) / size
+        for item in by_case.get(row["case_id"], []):
+            j = structure_index(item["structure"])
+            shape[i, j], sources[i, j] = _shape(item, pixels.shape, size)
+            confidences[i, j] = item["confidence"]
+    return Cases(
+        ids=np.array([r["case_id"] for r in rows], np.str_),
+        centers=np.array([r["center"] for r in rows], np.str_),
+        patients=np.array([r["patient"] for r in rows], np.str_),
+        groups=np.array([groups[r["case_id"]] for r in rows], np.str_),
+        images=images, masks=shape, sources=sources, confidences=confidences,
+        planes=np.array([plane_index(r["plane"]) for r in rows], np.int64),
+        ages=np.array([np.nan if r["age_weeks"] is None else r["age_weeks"] for r in rows], np.float32),
+        spacings=spacings, valid=valid,
+    )  # fmt: skip
+
+
+def _shape(item: dict[str, Any], frame: tuple[int, ...], size: int) -> tuple[Array, int]:
+    """Return one structure's canvas mask and where it comes from; a structure too small to see becomes its box."""
+    if item["mask"] is not None and item["mask"]["bytes"] is not None:
+        mask = to_canvas(decode_png(item["mask"]["bytes"]) > 127, size, mask=True)
+        if mask.any():
+            return mask, EXPERT if item["source"] == "expert" else PREDICTED
+    h, w, top, left = canvas_box(frame[0], frame[1], size)
+    sx, sy = w / frame[1], h / frame[0]
+    x0, x1 = left + item["x0"] * sx, left + item["x1"] * sx
+    y0, y1 = top + item["y0"] * sy, top + item["y1"] * sy
+    mask = np.zeros((size, size), bool)
+    mask[int(y0) : max(int(y0) + 1, round(y1)), int(x0) : max(int(x0) + 1, round(x1))] = True
+    kind = item["source"] == "expert" and item["mask"] is None
+    return mask, EXPERT_BOX if kind else EXPERT if item["source"] == "expert" else PREDICTED

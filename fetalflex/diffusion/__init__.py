@@ -1,0 +1,1 @@
+"""The objective, training, solvers, two-stage sampling and repaint."""

@@ -1,0 +1,1 @@
+"""Does the synthetic data help? Classifiers and the protocol that compares them."""

@@ -1,0 +1,1 @@
+"""Expert annotations, and the segmenters that predict structures where there are none."""

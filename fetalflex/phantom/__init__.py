@@ -1,0 +1,1 @@
+"""The embedded data: simulated fetal anatomy turned into B-mode ultrasound."""

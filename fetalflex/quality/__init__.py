@@ -1,0 +1,1 @@
+"""Scores of synthetic images: fidelity, control, privacy; and the gate."""

@@ -1,0 +1,1 @@
+"""The page and the pictures that a person looks at first."""

@@ -1,0 +1,195 @@
+"""Tables on disk: Parquet shards with PNG bytes, and the declared schema of each (dataframely).
+
+Validated when written and when read. Images and masks are `struct<bytes, path>` with PNG bytes, and shards carry
+the `huggingface` schema metadata and small row groups, so that `datasets` and the hub's viewer open them.
+Rows are sorted by primary key and compression is fixed, so equal content is equal bytes.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import dataframely as dy
+import polars as pl
+import pyarrow.parquet as pq
+
+from fetalflex.artifacts import atomic
+from fetalflex.errors import ArtifactError
+
+ROW_GROUP = 64
+GROUPS = ("train", "judge", "test")
+
+
+def _picture(*, nullable: bool = False) -> dy.Struct:
+    return dy.Struct({"bytes": dy.Binary(nullable=nullable), "path": dy.String(nullable=nullable)}, nullable=nullable)
+
+
+class Frames(dy.Schema):
+    """De-identified frames of one center: `data/frames/<center>/frames-NN.parquet`, one row per image.
+
+    `case_id` and `patient` are keyed hashes. `spacing_mm` is isotropic (mm per pixel of the stored image),
+    null where the source does not state it. `pixels` is the SHA-256 of the stored grey levels.
+    """
+
+    case_id = dy.String(primary_key=True, min_length=16)
+    center = dy.String(nullable=False)
+    patient = dy.String(nullable=False, min_length=16)
+    image = _picture()
+    plane = dy.String(nullable=False)
+    age_weeks = dy.Float64(nullable=True, min=4, max=45)
+    spacing_mm = dy.Float64(nullable=True, min_exclusive=0)
+    height = dy.Int32(nullable=False, min=8)
+    width = dy.Int32(nullable=False, min=8)
+    device = dy.String(nullable=False)
+    pixels = dy.String(nullable=False, min_length=64)
+
+
+class Annotations(dy.Schema):
+    """Expert annotations as ingested: `data/frames/<center>/annotations-NN.parquet`, in frame pixels.
+
+    `kind` is `mask` (then `mask` holds a PNG of the frame's size, 0/255) or `box` (then it is null).
+    Boxes are x0, y0, x1, y1 with x1, y1 exclusive, in pixels of the frame.
+    """
+
+    case_id = dy.String(primary_key=True, min_length=16)
+    structure = dy.String(primary_key=True)
+    number = dy.Int32(primary_key=True, min=0)
+    kind = dy.Enum(["mask", "box"], nullable=False)
+    mask = _picture(nullable=True)
+    x0 = dy.Float64(nullable=False)
+    y0 = dy.Float64(nullable=False)
+    x1 = dy.Float64(nullable=False)
+    y1 = dy.Float64(nullable=False)
+
+
+class Quarantine(dy.Schema):
+    """What could not be used: `data/frames/<center>/quarantine.parquet`. `file_id` is a keyed hash of the file."""
+
+    file_id = dy.String(nullable=False, min_length=16)
+    reason = dy.String(nullable=False)
+    detail = dy.String(nullable=False)
+
+
+class Masks(dy.Schema):
+    """Structures of each case: `data/masks/masks-NN.parquet`, in frame pixels, expert or predicted.
+
+    `mask` is null where only a box is known. `confidence` is 1 for expert annotations, else the mean
+    foreground probability of the segmenter.
+    """
+
+    case_id = dy.String(primary_key=True, min_length=16)
+    center = dy.String(nullable=False)
+    structure = dy.String(primary_key=True)
+    source = dy.Enum(["expert", "predicted"], nullable=False)
+    mask = _picture(nullable=True)
+    x0 = dy.Float64(nullable=False)
+    y0 = dy.Float64(nullable=False)
+    x1 = dy.Float64(nullable=False)
+    y1 = dy.Float64(nullable=False)
+    confidence = dy.Float64(nullable=False, min=0, max=1)
+
+
+class Splits(dy.Schema):
+    """Which group of patients each case belongs to: `data/masks/splits.parquet`.
+
+    `cluster` names patients tied by a shared image: they all share one group. `moved_from` is the group
+    that the patient's own hash gave, where the cluster (touching judge or test) moved it away from there.
+    """
+
+    case_id = dy.String(primary_key=True, min_length=16)
+    center = dy.String(nullable=False)
+    patient = dy.String(nullable=False)
+    cluster = dy.String(nullable=False)
+    group = dy.Enum(list(GROUPS), nullable=False)
+    moved_from = dy.Enum(list(GROUPS), nullable=True)
+
+
+class Synthetic(dy.Schema):
+    """Synthetic images: `data/synthetic/images-NN.parquet`, one row per image.
+
+    `kind`: `normal`, `abnormal`, or the two halves of a counterfactual pair (`pair-normal`,
+    `pair-abnormal`, sharing `pair_id`). `layout` is what was asked, `layout_adapted` what the coarse stage
+    made of it (both JSON of `anatomy.layout.Layout`). `source_case` gave the layout (and, in a pair, the
+    reference image). `center` is the style asked for. `agreement` is the guide's mean Dice against the
+    asked layout. `region` (pairs only) is white where anything may differ.
+    """
+
+    image_id = dy.String(primary_key=True, min_length=16)
+    image = _picture()
+    coarse = _picture()
+    kind = dy.Enum(["normal", "abnormal", "pair-normal", "pair-abnormal"], nullable=False)
+    pair_id = dy.String(nullable=True)
+    region = _picture(nullable=True)
+    plane = dy.String(nullable=False)
+    center = dy.String(nullable=False)
+    age_weeks = dy.Float64(nullable=True)
+    anomaly = dy.String(nullable=True)
+    severity = dy.Float64(nullable=True)
+    severity_unit = dy.String(nullable=True)
+    layout = dy.String(nullable=False)
+    layout_adapted = dy.String(nullable=False)
+    source_case = dy.String(nullable=False)
+    seed = dy.Int64(nullable=False)
+    evaluations = dy.Int32(nullable=False, min=0)
+    agreement = dy.Float64(nullable=True)
+
+
+class Scores(dy.Schema):
+    """Per-image scores: `reports/scores.parquet`, one row per synthetic image."""
+
+    image_id = dy.String(primary_key=True, min_length=16)
+    kind = dy.String(nullable=False)
+    plane = dy.String(nullable=False)
+    center = dy.String(nullable=False)
+    dice = dy.Float64(nullable=True)
+    nearest_case = dy.String(nullable=False)
+    nearest_distance = dy.Float64(nullable=False)
+    nearest_correlation = dy.Float64(nullable=False)
+
+
+def write_shard(path: Path, rows: Iterable[dict[str, Any]] | pl.DataFrame, schema: type[dy.Schema]) -> None:
+    """Validate rows against `schema` and write them as one Parquet shard, sorted by primary key.
+
+    Raises: ArtifactError naming the rule that a row breaks.
+    """
+    columns = schema.create_empty().schema
+    table = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows), schema=columns)
+    keys = schema.primary_key() or list(columns)[:1]
+    try:
+        valid = schema.validate(table.select(list(columns)).sort(keys), cast=True)
+    except (dy.exc.ValidationError, dy.exc.SchemaError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(f"{path.name}: rows break the schema {schema.__name__}: {error}") from error
+    arrow = valid.to_arrow()
+    features = {name: {"_type": "Image"} for name, kind in columns.items() if isinstance(kind, pl.Struct)}
+    info = {"info": {"features": features | _value_features(columns)}}
+    arrow = arrow.replace_schema_metadata({"huggingface": json.dumps(info, sort_keys=True)})
+    with atomic(path) as partial:
+        pq.write_table(arrow, partial, row_group_size=ROW_GROUP, compression="zstd")
+
+
+def _value_features(columns: pl.Schema) -> dict[str, dict[str, str]]:
+    names = {pl.Float64: "float64", pl.Int32: "int32", pl.Int64: "int64", pl.Boolean: "bool"}
+    return {
+        name: {"_type": "Value", "dtype": names.get(type(kind), "string")}
+        for name, kind in columns.items()
+        if not isinstance(kind, pl.Struct)
+    }
+
+
+def read_shards(paths: Iterable[Path], schema: type[dy.Schema]) -> pl.DataFrame:
+    """Read and validate shards into one table (empty where there are no paths).
+
+    Raises: ArtifactError naming the file that is damaged or of another schema.
+    """
+    tables = []
+    for path in sorted(paths):
+        try:
+            tables.append(schema.validate(pl.read_parquet(path), cast=True))
+        except (dy.exc.ValidationError, dy.exc.SchemaError, pl.exceptions.PolarsError, OSError) as error:
+            raise ArtifactError(
+                f"{path}: not a shard of {schema.__name__} ({error}); re-run the stage that writes it"
+            ) from error
+    if not tables:
+        return schema.create_empty()
+    return pl.concat(tables)
