@@ -144,7 +144,7 @@ def load_cases(frames: pl.DataFrame, masks: pl.DataFrame, splits: pl.DataFrame, 
     for i, row in enumerate(rows):
         pixels = decode_png(row["image"]["bytes"])
         images[i] = to_canvas(pixels, size)
-        h, w, top, left = canvas_box(*pixels.shape, size)
+        h, w, top, left = canvas_box(pixels.shape[0], pixels.shape[1], size)
         valid[i, top : top + h, left : left + w] = True
         if row["spacing_mm"] is not None:
             spacings[i] = row["spacing_mm"] * max(pixels.shape) / size

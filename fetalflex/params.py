@@ -1,8 +1,8 @@
 """Typed parameters: `params.yaml` and `centers/<center>.yaml` read into frozen objects.
 
-Every value is explained where it is defined; defaults are those of the preset `demo`. An unknown key, a wrong type or an
-impossible combination is a ParameterError that names the key and what was expected. No other module reads
-parameters.
+Every value is explained where it is defined; defaults are those of the preset `demo`. An unknown key, a wrong
+type or an impossible combination is a ParameterError that names the key and what was expected. No other module
+reads parameters.
 """
 
 from importlib.resources import files
@@ -51,8 +51,9 @@ class Compute(_Section):
 
 
 class Ingest(_Section):
-    """`centers` maps each center to the folder under data/ its frames go to: `frames`, or `test_only` (never trained on).
+    """From raw files to frames. `centers` maps each center to its folder under data/: `frames` or `test_only`.
 
+    What lies under `test_only` is read by no training stage.
     `max_side_px`: longer frames are shrunk (their spacing grows with it). `shards`: hash buckets per center.
     """
 
