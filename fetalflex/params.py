@@ -75,18 +75,24 @@ class Masks(_Section):
 
 
 class Prealign(_Section):
-    """Pre-alignment of the layout encoder with the image encoder."""
+    """Pre-alignment of the layout encoder with the image encoder. `hidden`: channels of the encoders' feature maps."""
 
     steps: Positive = 150
     batch_size: Positive = 16
     learning_rate: Rate = 1e-3
     embedding: Positive = 128
+    hidden: Positive = 48
     temperature: Rate = 0.1
     checkpoint_every: Positive = 50
 
 
 class Train(_Section):
-    """The denoiser. `drop_*`: probability that a condition is left out in training, so that it may be in sampling."""
+    """The denoiser. `drop_*`: probability that a condition is left out in training, so that it may be in sampling.
+
+    The network runs at side image_size / patch, and attends where its map's side is at most `attention_side`.
+    `control_channels`: layout features concatenated to its input, beside the residuals and tokens (0: those alone).
+    `time_mean`, `time_std`: the logit-normal law of training times (0 is the image, 1 is noise).
+    """
 
     steps: Positive = 500
     batch_size: Positive = 8
@@ -96,6 +102,10 @@ class Train(_Section):
     channels: tuple[Positive, ...] = (32, 64, 128)
     layers_per_block: Positive = 1
     patch: Literal[1, 2, 4] = 2
+    attention_side: Positive = 16
+    control_channels: Annotated[int, Field(ge=0)] = 16
+    time_mean: float = 0.0
+    time_std: Annotated[float, Field(gt=0)] = 1.0
     drop_layout: Fraction = 0.1
     drop_object: Fraction = 0.1
     box_probability: Fraction = 0.4
@@ -105,7 +115,13 @@ class Train(_Section):
 
 
 class Sample(_Section):
-    """How many images, and the budget of network evaluations per image (`coarse_steps` + at most `fine_budget`)."""
+    """How many images, and the budget of network evaluations per image (`coarse_steps` + at most `fine_budget`).
+
+    A guided evaluation (with and without the condition, `guidance` > 1) counts once. The fine stage re-noises to a time between
+    `fine_time[0]` (agreement 1) and `fine_time[1]` (agreement 0) and refines in rounds of `fine_steps` evaluations.
+    Repaint goes back `repaint_jumps` times per step so that both sides of the edge harmonise; the region that it
+    may change is the asked one, grown by `repaint_margin_px`.
+    """
 
     normal: Positive = 48
     abnormal: Annotated[int, Field(ge=0)] = 16
@@ -115,8 +131,12 @@ class Sample(_Section):
     perturbation: Fraction = 0.06
     coarse_steps: Positive = 12
     fine_budget: Annotated[int, Field(ge=0)] = 12
+    fine_steps: Positive = 6
+    fine_time: tuple[Fraction, Fraction] = (0.3, 0.7)
     agreement: Fraction = 0.85
     guidance: Annotated[float, Field(ge=0, le=10)] = 1.5
+    repaint_jumps: Annotated[int, Field(ge=0, le=10)] = 1
+    repaint_margin_px: Annotated[int, Field(ge=0)] = 2
     batch_size: Positive = 8
     shards: Positive = 4
 
@@ -221,6 +241,17 @@ def preset_text(name: str) -> str:
     if name not in names:
         raise ParameterError(f"preset {name!r} is unknown; expected one of {', '.join(names)}")
     return (folder / f"{name}.yaml").read_text()
+
+
+def embedded_center_text(name: str) -> str:
+    """Return the text of an embedded center's profile. Raises: ParameterError where there is none of that name."""
+    path = files("fetalflex") / "presets" / "centers" / f"{name}.yaml"
+    if not path.is_file():
+        raise ParameterError(
+            f"params.yaml: ingest.centers.{name}: centers/{name}.yaml is missing and {name!r} is no embedded center: "
+            f"import or onboard it first"
+        )
+    return path.read_text()
 
 
 def _parse(path: Path, model: type[_Model]) -> _Model:

@@ -1,1 +1,13 @@
-"""Thin Prefect tasks, one file per stage; versioning is the only caller of dvc, tracking the only importer of mlflow."""
+"""Thin Prefect tasks, one file per stage; versioning is the only caller of dvc, tracking alone imports mlflow."""
+
+import os
+
+# Linear algebra runs on one thread in every process of ours: results must not depend on how many cores a machine has.
+# Set before numpy is imported; torch's own threads are set where work is done, from `compute` in params.yaml.
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+# Nothing is sent anywhere.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -55,7 +55,7 @@ class Layout:
         for item in self.objects:
             if item.structure not in allowed:
                 raise LayoutError(
-                    f"layout: {item.structure!r} is no structure of plane {self.plane!r}; expected: {', '.join(allowed)}"
+                    f"layout: {item.structure!r} is no structure of plane {self.plane!r}; expected {', '.join(allowed)}"
                 )
             x0, y0, x1, y1 = item.box
             margin = 1e-6 * self.extent

@@ -1,0 +1,152 @@
+"""The command line `fetalflex`. Heavy imports happen inside the commands, so that --help answers at once."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fetalflex.errors import FetalFlexError, UsageError
+
+app = typer.Typer(
+    name="fetalflex",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Turn fetal ultrasound from several centers into a versioned, gated, reproducible synthetic dataset.\n\n"
+    "The commands work on the workspace they stand in: a folder with params.yaml and dvc.yaml, made by "
+    "`fetalflex init DIR` (or the software's own checkout, which holds the demo).",
+)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output instead of text.")]
+
+
+@app.command()
+def run(as_json: Json = False) -> None:
+    """Bring the whole dataset up to date: every stale stage runs, the others are `Cached`.
+
+    Draws the embedded phantoms where they are missing, walks DVC's graph as Prefect task runs, tracks in MLflow,
+    and ends with the gate's verdict and the report's path. A run that was cut off goes on from its last finished
+    chunk or checkpoint. Exit code 1 where a stage failed; a rejecting gate is a verdict, not a failure.
+    """
+    from flows.pipeline import run_workspace
+    from tasks.workspace import find_root
+
+    root = find_root(Path.cwd())
+    summary = run_workspace(root)
+    if as_json:
+        _print_json(
+            {
+                "ok": summary.ok,
+                "stages": [o.as_dict() for o in summary.stages],
+                "overhead_s": summary.overhead,
+                "gate": summary.gate and {k: summary.gate[k] for k in ("passed", "criteria")},
+                "report": str(summary.report) if summary.report else None,
+            }
+        )
+    else:
+        _print_summary(summary)
+    if not summary.ok:
+        raise typer.Exit(1)
+
+
+def _print_summary(summary: Any) -> None:
+    failed = [o for o in summary.stages if o.state == "Failed"]
+    for outcome in failed:
+        typer.echo(f"failed: {outcome.name}: {outcome.message}", err=True)
+    if summary.gate is not None:
+        missed = [c["metric"] for c in summary.gate["criteria"] if not c["passed"]]
+        typer.echo("gate: accepted" if summary.gate["passed"] else f"gate: rejected ({', '.join(missed)})")
+    if summary.report is not None:
+        typer.echo(f"report: {summary.report}")
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Say what is stale and why, without running or writing anything."""
+    from tasks.staleness import find_stale
+    from tasks.workspace import find_root
+
+    found = find_stale(find_root(Path.cwd()))
+    if as_json:
+        _print_json({"clean": not any(found.values()), "stages": found})
+        return
+    for stage, reasons in found.items():
+        typer.echo(f"{stage:<28} {'up to date' if not reasons else 'stale: ' + '; '.join(reasons)}")
+
+
+@app.command()
+def init(
+    directory: Annotated[Path, typer.Argument(help="The new workspace's folder; it must not exist, or be empty.")],
+    preset: Annotated[str, typer.Option(help="Values to start from: demo, tiny or cpu64.")] = "demo",
+) -> None:
+    """Make a dataset's own workspace: git, DVC, dvc.yaml, params.yaml, centers/."""
+    from tasks.workspace import create_workspace
+
+    create_workspace(directory, preset)
+    typer.echo(f"workspace {directory} is ready. Next: cd {directory} && fetalflex run")
+
+
+@app.command()
+def params(
+    preset: Annotated[str, typer.Option(help="The preset to resolve into params.yaml: demo, tiny or cpu64.")],
+) -> None:
+    """Write a preset's values into params.yaml (and the profiles of embedded centers that it names)."""
+    from tasks.workspace import find_root, write_preset
+
+    write_preset(find_root(Path.cwd()), preset)
+    typer.echo(f"params.yaml holds the preset {preset}")
+
+
+@app.command("import")
+def import_(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="SET",
+            help="hc18, barcelona-transventricular, barcelona-planes, african-planes or abnormal-brain.",
+        ),
+    ],
+    source: Annotated[Path, typer.Argument(help="The folder of the set, as its publisher laid it out.")],
+    center: Annotated[str, typer.Option(help="The center's name. african-planes makes one center per country.")],
+    country: Annotated[str | None, typer.Option(help="african-planes only: one country instead of all four.")] = None,
+) -> None:
+    """Wrap a public set in DICOM, as a hospital would send it, into incoming/CENTER, and list it in params.yaml."""
+    from tasks.importing import import_center
+    from tasks.workspace import find_root
+
+    for made in import_center(find_root(Path.cwd()), name, source, center, country):
+        typer.echo(f"center {made.name}: {made.files} files in incoming/{made.name}, listed in params.yaml")
+
+
+@app.command()
+def ui(
+    open_pages: Annotated[bool, typer.Option("--open/--no-open", help="Open the pages in a browser.")] = True,
+) -> None:
+    """Serve Prefect's and MLflow's pages of this workspace until Ctrl-C, and say their addresses."""
+    from tasks.pages import serve_pages
+    from tasks.workspace import find_root
+
+    serve_pages(find_root(Path.cwd()), open_pages=open_pages)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1))
+
+
+def main() -> None:
+    """Run the command line; expected errors are one line on standard error and exit code 1 or 2."""
+    try:
+        app()
+    except FetalFlexError as error:
+        kind = "usage" if isinstance(error, UsageError) else "error"
+        print(f"fetalflex: {kind}: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("fetalflex: stopped; 'fetalflex run' goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""A public set becomes a center: its files in `incoming/`, its profile in `centers/`, its name in params.yaml."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from fetalflex.dicom.sources import draft_center, import_set
+
+from fetalflex.errors import UsageError
+from tasks.incoming import raw_folder
+from tasks.progress import bar
+from tasks.workspace import add_center
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A center that an import made."""
+
+    name: str
+    files: int
+
+
+def import_center(root: Path, name: str, source: Path, center: str, country: str | None = None) -> list[Imported]:
+    """Import a public set; every center appears whole or not at all.
+
+    Raises: SourceError where `source` is not that set; UsageError where a center of that name has raw files.
+    """
+    staging = root / ".work" / "import" / center
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    with bar(f"import {name}", 1) as shown:
+        for step in import_set(name, source, staging, center, country=country):
+            shown.total = step.total
+            shown.advance()
+    made = sorted(p for p in staging.iterdir() if p.is_dir())
+    taken = [p.name for p in made if raw_folder(root, p.name).exists()]
+    if taken:
+        raise UsageError(f"incoming/{taken[0]} exists: choose another --center, or remove that folder to import again")
+    result = []
+    for folder in made:
+        profile = draft_center(name, folder.name)
+        target = raw_folder(root, folder.name)
+        target.parent.mkdir(exist_ok=True)
+        folder.rename(target)
+        add_center(root, folder.name, profile, "test_only" if profile["role"] == "test_only" else "frames")
+        result.append(Imported(folder.name, sum(1 for p in target.rglob("*") if p.is_file())))
+    shutil.rmtree(staging)
+    return result

@@ -1,0 +1,124 @@
+"""Raw files before the chain begins: embedded phantoms are drawn, manifests of keyed fingerprints kept true.
+
+Raw files are never a dependency of DVC, cached or pushed: only the manifest is.
+"""
+
+import shutil
+from pathlib import Path
+
+from fetalflex.dicom.ingest import build_manifest, read_manifest, write_manifest
+
+from fetalflex.artifacts import read_json, write_json
+from fetalflex.dicom.keys import load_key
+from fetalflex.errors import ParameterError, SourceError
+from fetalflex.params import Params, Phantom
+from tasks import fingerprints
+from tasks.progress import bar
+from tasks.stage import writing_folder
+from tasks.workspace import load_center
+
+INCOMING = "incoming"
+
+
+def raw_folder(root: Path, center: str) -> Path:
+    """Return where a center's raw files lie."""
+    return root / INCOMING / center
+
+
+def manifest_path(root: Path, center: str) -> Path:
+    """Return the manifest of a center's raw files."""
+    return root / INCOMING / f"{center}.manifest"
+
+
+def raw_is_absent(root: Path, stage: str) -> bool:
+    """Return whether this is a stage of one center (`name@center`) whose raw files are not on this machine."""
+    _, _, center = stage.partition("@")
+    return bool(center) and manifest_path(root, center).is_file() and not raw_folder(root, center).is_dir()
+
+
+def workspace_key(root: Path, params: Params) -> bytes:
+    """Return the pseudonym key; the public demo key only where every center is embedded. Raises: MissingSecretError."""
+    embedded = all(load_center(root, name).phantom is not None for name in params.ingest.centers)
+    return load_key(root, allow_demo=embedded)
+
+
+def prepare(root: Path, params: Params) -> None:
+    """Make raw data ready: draw missing phantoms, refresh manifests, remove what centers that left have left behind.
+
+    Raises: ParameterError, SourceError, MissingSecretError.
+    """
+    check_centers(root, params)
+    key = workspace_key(root, params)
+    for name in params.ingest.centers:
+        spec = load_center(root, name).phantom
+        if spec is not None:
+            draw_phantom(root, name, spec)
+        refresh_manifest(root, name, key)
+    _remove_orphans(root, params)
+
+
+def check_centers(root: Path, params: Params) -> None:
+    """Hold each center's role against the folder its frames go to. Raises: ParameterError."""
+    for name, folder in params.ingest.centers.items():
+        role = load_center(root, name).role
+        expected = "test_only" if role == "test_only" else "frames"
+        if folder != expected:
+            raise ParameterError(
+                f"params.yaml: ingest.centers.{name}: found {folder!r}, but centers/{name}.yaml has the role {role!r}: "
+                f"expected {expected!r}"
+            )
+
+
+def draw_phantom(root: Path, center: str, spec: Phantom) -> None:
+    """Draw an embedded center's raw DICOM unless the same specification was drawn already."""
+    from fetalflex.phantom.center import write_center
+
+    stamp = root / ".work" / "phantom" / f"{center}.json"
+    made_by = {"spec": spec.model_dump(), "code": fingerprints.files_fingerprint("fetalflex.phantom.center")}
+    folder = raw_folder(root, center)
+    if folder.is_dir() and stamp.is_file() and read_json(stamp) == made_by:
+        return
+    with writing_folder(folder) as partial, bar(f"phantom {center}", 1) as shown:
+        for step in write_center(partial, spec, center):
+            shown.total = step.total
+            shown.advance()
+    write_json(stamp, made_by)
+
+
+def refresh_manifest(root: Path, center: str, key: bytes) -> None:
+    """Bring a manifest up to date with the raw files; without raw files the committed manifest stands.
+
+    Raises: SourceError where there is neither.
+    """
+    folder, path = raw_folder(root, center), manifest_path(root, center)
+    if not folder.is_dir():
+        if path.is_file():
+            return
+        raise SourceError(
+            f"center {center}: the folder {INCOMING}/{center} is missing: put its DICOM files there, "
+            f"or import a public set with 'fetalflex import SET SOURCE --center {center}'"
+        )
+    cache = root / ".work" / "manifests" / f"{center}.json"
+    known = read_json(cache) if cache.is_file() else {}
+    entries, known = build_manifest(folder, key, known)
+    write_json(cache, known)
+    if not path.is_file() or read_manifest(path) != entries:
+        write_manifest(path, entries)
+
+
+def stale_manifest(root: Path, center: str, key: bytes) -> bool:
+    """Return whether a center's raw files differ from its manifest. Writes nothing."""
+    folder, path = raw_folder(root, center), manifest_path(root, center)
+    if not folder.is_dir():
+        return not path.is_file()
+    cache = root / ".work" / "manifests" / f"{center}.json"
+    entries, _ = build_manifest(folder, key, read_json(cache) if cache.is_file() else {})
+    return not path.is_file() or bool(read_manifest(path) != entries)
+
+
+def _remove_orphans(root: Path, params: Params) -> None:
+    """Remove the frames of centers that are no longer listed: DVC leaves them behind."""
+    for folder in ("frames", "test_only"):
+        for found in (root / "data" / folder).glob("*"):
+            if found.is_dir() and not found.name.startswith(".") and params.ingest.centers.get(found.name) != folder:
+                shutil.rmtree(found)

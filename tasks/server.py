@@ -1,0 +1,96 @@
+"""One Prefect server for a whole run: the one PREFECT_API_URL names, or one started here and shared with stages.
+
+Started by uvicorn directly, so that it is one process that dies with the run (Prefect's own temporary servers leak).
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fetalflex.errors import WorkspaceError
+from tasks.process import die_with_parent
+from tasks.workspace import state_folder
+
+START_LIMIT_S = 120.0
+
+
+def prefect_environment(root: Path) -> dict[str, str]:
+    """Return the settings that keep Prefect inside the workspace, quiet and offline."""
+    return {
+        "PREFECT_HOME": str(state_folder(root) / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": os.environ.get("PREFECT_LOGGING_LEVEL", "WARNING"),
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_CLIENT_METRICS_ENABLED": "false",
+        "PREFECT_API_REQUEST_TIMEOUT": "120",
+    }
+
+
+def free_port() -> int:
+    """Return a free port on loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """A Prefect server process of ours on loopback."""
+
+    def __init__(self, root: Path, port: int | None = None) -> None:
+        """Start it; `wait` before use, so that its ten seconds pass beside other work."""
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self._log = state_folder(root) / "prefect-server.log"
+        env = os.environ | prefect_environment(root)
+        env |= {"PREFECT_SERVER_API_PORT": str(self.port), "PREFECT_API_URL": self.url, "PREFECT_UI_API_URL": self.url}
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app",
+                 "--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning", "--lifespan", "on"],
+                env=env, stdout=log, stderr=log, preexec_fn=die_with_parent,
+            )  # fmt: skip
+
+    def wait(self) -> None:
+        """Return when the server answers. Raises: WorkspaceError where it does not."""
+        deadline = time.monotonic() + START_LIMIT_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=5):  # noqa: S310 (http on loopback)
+                    return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.1)
+        raise WorkspaceError(f"Prefect's server did not start; its log: {self._log.name} in .fetalflex")
+
+    def stop(self) -> None:
+        """End the server; killed where it does not end by itself within five seconds."""
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def shared_server(root: Path) -> Iterator[Server | None]:
+    """Yield a server for the run (None where PREFECT_API_URL names one); its address is in the environment.
+
+    Prefect reads its settings at import, so nothing of ours may import prefect before this.
+    """
+    if os.environ.get("PREFECT_API_URL"):
+        yield None
+        return
+    server = Server(root)
+    os.environ.update(prefect_environment(root) | {"PREFECT_API_URL": server.url})
+    try:
+        yield server
+    finally:
+        del os.environ["PREFECT_API_URL"]
+        server.stop()

@@ -1,0 +1,157 @@
+"""MLflow: runs, metrics, curves, sheets, datasets as inputs, the registry. The only importer of mlflow.
+
+SQLite under the workspace unless MLFLOW_TRACKING_URI says otherwise. Metrics go in batches. No run id and no clock time
+ever enters an output of DVC: tracking only listens.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tasks.stage import StageRun
+from tasks.workspace import git_commit, state_folder
+
+EXPERIMENT = "fetalflex"
+REGISTERED = "fetalflex-generator"
+PARENT = "FETALFLEX_PARENT_RUN"
+_BATCH = 500
+
+
+def tracking_uri(root: Path) -> str:
+    """Return where runs are kept."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state_folder(root) / 'mlflow.db'}"
+
+
+class Tracker:
+    """One MLflow run of one stage."""
+
+    def __init__(self, root: Path, run_id: str) -> None:
+        """Attach to a run that exists."""
+        self._root, self.run_id = root, run_id
+        self._waiting: list[Any] = []
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Note metrics of a step; they are sent in batches and when the run ends."""
+        from mlflow.entities import Metric
+        from mlflow.utils.time import get_current_time_millis
+
+        now = get_current_time_millis()
+        self._waiting += [Metric(name, float(value), now, step) for name, value in values.items()]
+        if len(self._waiting) >= _BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what waits."""
+        client = _client(self._root)
+        for start in range(0, len(self._waiting), _BATCH):
+            client.log_batch(self.run_id, metrics=self._waiting[start : start + _BATCH])
+        self._waiting = []
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Keep a file (a curve, a sheet) with the run."""
+        _client(self._root).log_artifact(self.run_id, str(path), folder)
+
+    def inputs(self, datasets: Mapping[str, str]) -> None:
+        """Name the data that the run read: name -> content hash."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        found = [
+            DatasetInput(
+                Dataset(name, digest[:36], source_type="dvc", source=f'{{"path": "{name}"}}'),
+                [InputTag("mlflow.data.context", "input")],
+            )
+            for name, digest in datasets.items()
+        ]
+        _client(self._root).log_inputs(self.run_id, found)
+
+    def register_generator(self, folder: Path, sha256: str) -> None:
+        """Put the generator's weights in the registry, once per content, with the alias `candidate`."""
+        from mlflow.exceptions import MlflowException
+
+        client = _client(self._root)
+        try:
+            client.create_registered_model(REGISTERED, description="Anatomy-controlled fetal ultrasound generator")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        known = client.search_model_versions(f"name = '{REGISTERED}'")
+        same = [v for v in known if v.tags.get("sha256") == sha256]
+        if same:
+            version = same[0].version
+        else:
+            client.log_artifacts(self.run_id, str(folder), "generator")
+            source = f"{client.get_run(self.run_id).info.artifact_uri}/generator"
+            made = client.create_model_version(REGISTERED, source, self.run_id, tags={"sha256": sha256})
+            version = made.version
+        client.set_registered_model_alias(REGISTERED, "candidate", version)
+
+
+def crown(root: Path, sha256: str) -> str | None:
+    """Give the alias `champion` to the registered generator with these weights; return its version, None if unknown."""
+    client = _client(root)
+    for version in client.search_model_versions(f"name = '{REGISTERED}'"):
+        if version.tags.get("sha256") == sha256:
+            client.set_registered_model_alias(REGISTERED, "champion", version.version)
+            return str(version.version)
+    return None
+
+
+@contextmanager
+def pipeline_run(root: Path, tags: Mapping[str, str]) -> Iterator[str]:
+    """Yield the id of the parent run; stages find it in the environment."""
+    with _run(root, "pipeline", None, tags) as run_id:
+        os.environ[PARENT] = run_id
+        try:
+            yield run_id
+        finally:
+            del os.environ[PARENT]
+
+
+@contextmanager
+def stage_run(run: StageRun, params: Mapping[str, Any]) -> Iterator[Tracker]:
+    """Yield the MLflow run of a stage, with commit, fingerprint and parameters as its tags and params."""
+    commit, dirty = git_commit(run.root)
+    tags = {"git.commit": commit, "git.dirty": str(dirty).lower(), "stage.fingerprint": run.key}
+    with _run(run.root, run.name, os.environ.get(PARENT), tags) as run_id:
+        from mlflow.entities import Param
+
+        found = [Param(name, str(value)[:500]) for name, value in params.items()]
+        _client(run.root).log_batch(run_id, params=found)
+        tracker = Tracker(run.root, run_id)
+        try:
+            yield tracker
+        finally:
+            tracker.flush()
+
+
+@contextmanager
+def _run(root: Path, name: str, parent: str | None, tags: Mapping[str, str]) -> Iterator[str]:
+    client, experiment = _client(root), _experiment(root)
+    # A run whose process was killed stays RUNNING for ever: the next one of its stage closes it.
+    for old in client.search_runs([experiment], f"tags.stage = '{name}' and attributes.status = 'RUNNING'"):
+        client.set_terminated(old.info.run_id, "KILLED")
+    more = {"mlflow.parentRunId": parent} if parent else {}
+    made = client.create_run(experiment, tags={**tags, **more, "stage": name}, run_name=name)
+    status = "FAILED"
+    try:
+        yield made.info.run_id
+        status = "FINISHED"
+    finally:
+        client.set_terminated(made.info.run_id, status)
+
+
+def _client(root: Path) -> Any:
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri(root))
+
+
+def _experiment(root: Path) -> str:
+    client = _client(root)
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is not None:
+        return str(found.experiment_id)
+    local = None if os.environ.get("MLFLOW_TRACKING_URI") else (state_folder(root) / "mlartifacts").as_uri()
+    return str(client.create_experiment(EXPERIMENT, artifact_location=local))

@@ -1,0 +1,128 @@
+"""DVC, driven through its command line only (its Python internals have broken every project that imported them)."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pydot
+import yaml
+
+from fetalflex.errors import StageError, WorkspaceError
+from tasks.process import die_with_parent
+
+
+def _dvc(root: Path, *arguments: str) -> str:
+    """Run dvc quietly and return its output. Raises: WorkspaceError with dvc's own last line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=root,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
+        raise WorkspaceError(f"dvc {arguments[0]} failed: {lines[-1] if lines else 'no message'}")
+    return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment for dvc: its stages must find this very Python as `python`."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def graph(root: Path) -> dict[str, list[str]]:
+    """Return every stage with the stages it needs, in an order in which they can run."""
+    (drawn,) = pydot.graph_from_dot_data(_dvc(root, "dag", "--dot")) or [pydot.Dot()]
+    needs: dict[str, list[str]] = {node.get_name().strip('"'): [] for node in drawn.get_nodes()}
+    for edge in drawn.get_edges():
+        needs[str(edge.get_destination()).strip('"')].append(str(edge.get_source()).strip('"'))
+    return _sorted(needs)
+
+
+def _sorted(needs: dict[str, list[str]]) -> dict[str, list[str]]:
+    done: dict[str, list[str]] = {}
+    while len(done) < len(needs):
+        ready = [n for n in needs if n not in done and all(m in done for m in needs[n])]
+        if not ready:
+            raise WorkspaceError("dvc.yaml holds a circle of stages; see 'dvc dag'")
+        done |= {name: sorted(needs[name]) for name in ready}
+    return done
+
+
+def status(root: Path, *stages: str) -> dict[str, list[str]]:
+    """Return the stages that are not up to date, each with its reasons in words. Runs nothing, writes nothing."""
+    changes: dict[str, list[Any]] = json.loads(_dvc(root, "status", "--json", *stages))
+    return {name: [reason for change in found for reason in _reasons(change)] for name, found in changes.items()}
+
+
+def _reasons(change: Any) -> list[str]:
+    if isinstance(change, str):
+        return [change]
+    found = []
+    for kind, items in change.items():
+        for path, what in items.items():
+            if isinstance(what, dict):
+                found += [f"{value} {path}: {key}" for key, value in what.items()]
+            else:
+                found.append(f"{kind.removeprefix('changed ')} {path}: {what}")
+    return found
+
+
+def repro(root: Path, stage: str, *, force: bool = False) -> None:
+    """Bring one stage up to date. Its own output and progress go to the terminal; dvc's go to `.work/dvc.log`.
+
+    dvc dies with this process, and the stage with dvc. Raises: StageError naming the stage.
+    """
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", *(["--force"] if force else []), stage]
+    log = root / ".work" / "dvc.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("w") as out:
+        process = subprocess.Popen(  # the stage's bars come on stderr, dvc's chatter on stdout
+            command, cwd=root, env=_environment(), stdout=out, preexec_fn=die_with_parent
+        )
+        code = process.wait()
+    if code < 0:
+        raise StageError(
+            f"stage {stage}: dvc was killed by signal {-code}; 'fetalflex run' goes on from where it stopped"
+        )
+    if code:
+        raise StageError(f"stage {stage} failed (dvc ended with {code})")
+
+
+def lock_entry(root: Path, stage: str) -> dict[str, Any] | None:
+    """Return what dvc.lock says of a stage, or None where it never finished."""
+    path = root / "dvc.lock"
+    entries = (yaml.safe_load(path.read_text()) or {}).get("stages", {}) if path.is_file() else {}
+    found = entries.get(stage)
+    return dict(found) if found else None
+
+
+def data_version(root: Path) -> str:
+    """Return a short hash of dvc.lock: the version of all data and models together."""
+    from fetalflex.artifacts import file_sha256
+
+    path = root / "dvc.lock"
+    return file_sha256(path)[:12] if path.is_file() else "none"
+
+
+def restore(root: Path, *outputs: str) -> bool:
+    """Fetch outputs that dvc.lock knows from the cache, or else from the remote; return whether they are there now."""
+    for command in (("checkout", *outputs), ("pull", *outputs)):
+        try:
+            _dvc(root, *command)
+        except WorkspaceError:
+            continue
+        return all((root / o).exists() for o in outputs)
+    return False
+
+
+def outputs(root: Path, stage: str) -> list[str]:
+    """Return a stage's output paths as dvc.lock has them (empty where it never finished)."""
+    entry = lock_entry(root, stage)
+    return [str(out["path"]) for out in (entry or {}).get("outs", [])]

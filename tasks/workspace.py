@@ -1,0 +1,157 @@
+"""The workspace that a command stands in: its root, its parameters, and what must be there before work begins."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ruamel.yaml import YAML
+
+from fetalflex.artifacts import atomic
+from fetalflex.errors import UsageError, WorkspaceError
+from fetalflex.params import Center, Params, embedded_center_text, preset_text, read_center, read_params
+
+MINIMUM_FREE_BYTES = 500 * 2**20
+
+
+def find_root(start: Path) -> Path:
+    """Return the nearest folder upward of `start` that holds params.yaml and dvc.yaml. Raises: WorkspaceError."""
+    for folder in (start, *start.parents):
+        if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
+            return folder
+    raise WorkspaceError(
+        "no workspace here: no params.yaml and dvc.yaml in this folder or above; make one with 'fetalflex init DIR'"
+    )
+
+
+def load_params(root: Path) -> Params:
+    """Read the workspace's parameters and hold the centers' profiles against them. Raises: ParameterError."""
+    return read_params(root / "params.yaml")
+
+
+def load_center(root: Path, name: str) -> Center:
+    """Read a center's profile. Raises: ParameterError."""
+    return read_center(root / "centers" / f"{name}.yaml")
+
+
+def check_ready(root: Path) -> None:
+    """Check what every run needs: git, DVC and free space. Raises: WorkspaceError with what to do."""
+    git = subprocess.run(["git", "-C", str(root), "rev-parse", "--git-dir"], capture_output=True, check=False)
+    if git.returncode:
+        raise WorkspaceError("no git repository here: run 'git init' in the workspace (DVC keeps versions beside git)")
+    if not (root / ".dvc").is_dir():
+        raise WorkspaceError("no DVC repository here: run 'dvc init' in the workspace")
+    free = shutil.disk_usage(root).free
+    if free < MINIMUM_FREE_BYTES:
+        raise WorkspaceError(
+            f"only {free / 2**20:.0f} MiB are free on the workspace's disk; a run needs at least "
+            f"{MINIMUM_FREE_BYTES / 2**20:.0f} MiB: free some space (old caches: 'dvc gc -w') and run again"
+        )
+
+
+def state_folder(root: Path) -> Path:
+    """Return the ignored folder of the services' own state (Prefect's and MLflow's databases, locks)."""
+    folder = root / ".fetalflex"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def git_commit(root: Path) -> tuple[str, bool]:
+    """Return the commit (`none` before the first) and whether tracked files differ from it."""
+    head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    dirty = subprocess.run(
+        ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return (head.stdout.strip() if head.returncode == 0 else "none"), bool(dirty.stdout.strip())
+
+
+def create_workspace(directory: Path, preset: str) -> None:
+    """Make a dataset's own workspace with git and DVC. Raises: UsageError for a folder that holds something."""
+    if directory.exists() and any(directory.iterdir()):
+        raise UsageError(f"{directory} is not empty: name a new folder")
+    values = preset_text(preset)  # an unknown preset must fail before anything is made
+    directory.mkdir(parents=True, exist_ok=True)
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise WorkspaceError(f"{' '.join(command[-3:])} failed: {' '.join(done.stderr.split())}")
+    (directory / ".dvc" / "config").write_text("[core]\n    analytics = false\n    check_update = false\n")
+    (directory / ".gitignore").write_text(_IGNORED)
+    (directory / ".dvcignore").write_text("__pycache__\n*.pyc\n.work\n.fetalflex\n")
+    (directory / "dvc.yaml").write_text(workspace_chain(chain_text()))
+    (directory / "params.yaml").write_text(values)
+    _write_centers(directory)
+
+
+_IGNORED = """# Raw data, outputs (versioned by DVC) and the services' state are never in git.
+/incoming/*/
+/data/
+/models/
+/reports/
+/.work/
+/.fetalflex/
+"""
+
+
+def chain_text() -> str:
+    """Return the text of the software's dvc.yaml, from the checkout or from inside an installed package."""
+    here = Path(__file__).resolve().parents[1]
+    for path in (here / "dvc.yaml", here / "flows" / "templates" / "dvc.yaml"):
+        if path.is_file():
+            return path.read_text()
+    raise WorkspaceError("the software's dvc.yaml is missing: install fetalflex again")
+
+
+def workspace_chain(text: str) -> str:
+    """Turn the checkout's dvc.yaml into a workspace's: code by path becomes the stage's code fingerprint.
+
+    >>> "flows/" in workspace_chain("stages: {gate: {cmd: x, deps: [flows/gate.py, reports/q.json], params: [gate]}}")
+    False
+    """
+    chain = yaml.safe_load(text)
+    for name, stage in chain["stages"].items():
+        body = stage.get("do", stage)
+        body["deps"] = [d for d in body["deps"] if d.split("/")[0] not in ("flows", "tasks", "fetalflex")]
+        params = body.setdefault("params", [])
+        own = next((p for p in params if isinstance(p, dict) and "fingerprints.yaml" in p), None)
+        if own is None:
+            own = {"fingerprints.yaml": []}
+            params.append(own)
+        own["fingerprints.yaml"].append(f"code.{name}")
+    return "# Made by 'fetalflex init'. The chain, written once; code enters by fingerprints.\n" + yaml.safe_dump(
+        chain, sort_keys=False, width=120
+    )
+
+
+def write_preset(root: Path, preset: str) -> None:
+    """Write a preset's values into params.yaml, and the profiles of embedded centers it names where missing."""
+    text = preset_text(preset)
+    with atomic(root / "params.yaml") as partial:
+        partial.write_text(text)
+    _write_centers(root)
+
+
+def _write_centers(root: Path) -> None:
+    (root / "centers").mkdir(exist_ok=True)
+    for name in load_params(root).ingest.centers:
+        path = root / "centers" / f"{name}.yaml"
+        if not path.is_file():
+            path.write_text(embedded_center_text(name))
+
+
+def add_center(root: Path, name: str, profile: dict[str, Any], folder: str) -> None:
+    """Write a center's profile where there is none, and list the center in params.yaml (comments are kept)."""
+    path = root / "centers" / f"{name}.yaml"
+    path.parent.mkdir(exist_ok=True)
+    if not path.is_file():
+        with atomic(path) as partial:
+            partial.write_text(yaml.safe_dump(profile, sort_keys=False, width=120))
+    editor = YAML()
+    editor.preserve_quotes = True
+    values = editor.load((root / "params.yaml").read_text())
+    values["ingest"]["centers"][name] = folder
+    with atomic(root / "params.yaml") as partial, partial.open("w") as stream:
+        editor.dump(values, stream)
