@@ -178,3 +178,11 @@ def _shape(item: dict[str, Any], frame: tuple[int, ...], size: int) -> tuple[Arr
     mask[int(y0) : max(int(y0) + 1, round(y1)), int(x0) : max(int(x0) + 1, round(x1))] = True
     kind = item["source"] == "expert" and item["mask"] is None
     return mask, EXPERT_BOX if kind else EXPERT if item["source"] == "expert" else PREDICTED
+
+
+def from_canvas(mask: Array, height: int, width: int) -> Array:
+    """Return a canvas mask [S, S] in the pixels of the height x width frame it was made from (edges interpolated)."""
+    h, w, top, left = canvas_box(height, width, mask.shape[0])
+    inner = mask[top : top + h, left : left + w].astype(np.uint8) * 255
+    grown = Image.fromarray(inner).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(grown) > 127

@@ -22,7 +22,7 @@ from tasks.process import exclusive
 from tasks.progress import console
 from tasks.server import shared_server
 from tasks.stage import clean_work, read_error, stage_names
-from tasks.workspace import check_ready, git_commit, load_params, state_folder
+from tasks.workspace import check_ready, git_commit, load_params, state_folder, workspace_key
 
 Outcome = Literal["Cached", "Completed", "Failed", "NotRun"]
 _COLOURS = {"Cached": "cyan", "Completed": "green", "Failed": "red", "NotRun": "yellow"}
@@ -62,7 +62,7 @@ def use_pulled(root: Path, stage: str, outputs: list[str]) -> State[Any]:
     if all((root / o).exists() for o in outputs) or versioning.restore(root, *outputs):
         return Completed(name="Cached", message="raw files are absent here: the versioned output is used")
     return Failed(
-        message="raw files are absent here, and neither cache nor remote has the output: 'dvc pull' or import them"
+        message=f"raw files are absent here, and neither cache nor remote has the output: pull or import {stage}"
     )
 
 
@@ -164,7 +164,7 @@ def run_workspace(root: Path) -> RunSummary:
         incoming.prepare(root, params)
         clock.lap("raw files and manifests")
         stages = sorted(stage_names(root))
-        fingerprints.refresh(root, stages, key_fingerprint(incoming.workspace_key(root, params)))
+        fingerprints.refresh(root, stages, key_fingerprint(workspace_key(root, params)))
         plan = make_plan(root)
         clock.lap("dvc: graph and status")
         if server is not None:

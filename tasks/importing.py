@@ -7,9 +7,8 @@ from pathlib import Path
 from fetalflex.dicom.sources import draft_center, import_set
 
 from fetalflex.errors import UsageError
-from tasks.incoming import raw_folder
 from tasks.progress import bar
-from tasks.workspace import add_center
+from tasks.workspace import add_center, raw_folder
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,13 @@ from pathlib import Path
 from fetalflex.dicom.ingest import build_manifest, read_manifest, write_manifest
 
 from fetalflex.artifacts import read_json, write_json
-from fetalflex.dicom.keys import load_key
+from fetalflex.dicom.keys import PseudonymKey
 from fetalflex.errors import ParameterError, SourceError
 from fetalflex.params import Params, Phantom
 from tasks import fingerprints
 from tasks.progress import bar
 from tasks.stage import writing_folder
-from tasks.workspace import load_center
-
-INCOMING = "incoming"
-
-
-def raw_folder(root: Path, center: str) -> Path:
-    """Return where a center's raw files lie."""
-    return root / INCOMING / center
+from tasks.workspace import INCOMING, load_center, raw_folder, workspace_key
 
 
 def manifest_path(root: Path, center: str) -> Path:
@@ -34,12 +27,6 @@ def raw_is_absent(root: Path, stage: str) -> bool:
     """Return whether this is a stage of one center (`name@center`) whose raw files are not on this machine."""
     _, _, center = stage.partition("@")
     return bool(center) and manifest_path(root, center).is_file() and not raw_folder(root, center).is_dir()
-
-
-def workspace_key(root: Path, params: Params) -> bytes:
-    """Return the pseudonym key; the public demo key only where every center is embedded. Raises: MissingSecretError."""
-    embedded = all(load_center(root, name).phantom is not None for name in params.ingest.centers)
-    return load_key(root, allow_demo=embedded)
 
 
 def prepare(root: Path, params: Params) -> None:
@@ -85,7 +72,7 @@ def draw_phantom(root: Path, center: str, spec: Phantom) -> None:
     write_json(stamp, made_by)
 
 
-def refresh_manifest(root: Path, center: str, key: bytes) -> None:
+def refresh_manifest(root: Path, center: str, key: PseudonymKey) -> None:
     """Bring a manifest up to date with the raw files; without raw files the committed manifest stands.
 
     Raises: SourceError where there is neither.
@@ -106,7 +93,7 @@ def refresh_manifest(root: Path, center: str, key: bytes) -> None:
         write_manifest(path, entries)
 
 
-def stale_manifest(root: Path, center: str, key: bytes) -> bool:
+def stale_manifest(root: Path, center: str, key: PseudonymKey) -> bool:
     """Return whether a center's raw files differ from its manifest. Writes nothing."""
     folder, path = raw_folder(root, center), manifest_path(root, center)
     if not folder.is_dir():

@@ -27,6 +27,8 @@ def prefect_environment(root: Path) -> dict[str, str]:
         "PREFECT_HOME": str(state_folder(root) / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": os.environ.get("PREFECT_LOGGING_LEVEL", "WARNING"),
+        # A failing stage says one line itself; Prefect's tracebacks go to its server, not to the terminal.
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": os.environ.get("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL"),
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_CLIENT_METRICS_ENABLED": "false",
         "PREFECT_API_REQUEST_TIMEOUT": "120",
@@ -82,7 +84,7 @@ class Server:
 def shared_server(root: Path) -> Iterator[Server | None]:
     """Yield a server for the run (None where PREFECT_API_URL names one); its address is in the environment.
 
-    Prefect reads its settings at import, so nothing of ours may import prefect before this.
+    Prefect reads its settings when it is imported: a process that did so already needs `prefect_settings`, too.
     """
     if os.environ.get("PREFECT_API_URL"):
         yield None
@@ -94,3 +96,16 @@ def shared_server(root: Path) -> Iterator[Server | None]:
     finally:
         del os.environ["PREFECT_API_URL"]
         server.stop()
+
+
+@contextmanager
+def prefect_settings(server: Server | None) -> Iterator[None]:
+    """Wait for a server and make the Prefect of this process use it (nothing to do where there is none of ours)."""
+    if server is None:
+        yield
+        return
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    server.wait()
+    with temporary_settings({PREFECT_API_URL: server.url}):
+        yield

@@ -20,9 +20,10 @@ import yaml
 
 from fetalflex.artifacts import atomic, read_json, tree_sha256, write_json
 from fetalflex.errors import FetalFlexError, WorkspaceError
-from fetalflex.params import Params
+from fetalflex.params import Compute, Params
 from tasks import fingerprints
 from tasks.process import exclusive, watch_caller
+from tasks.server import prefect_settings, shared_server
 from tasks.workspace import find_root, load_params
 
 WORK = ".work"
@@ -182,13 +183,14 @@ def error_file(root: Path, name: str) -> Path:
     return root / WORK / f"{name}.error.json"
 
 
-def run_stage(stage: str, flow: Callable[[], Any], item: str | None = None) -> None:
+def run_stage(stage: str, flow: Callable[[Compute], Any], item: str | None = None) -> None:
     """Run a stage's flow as the process's main job; an expected error becomes one line and an exit code."""
     name = stage if item is None else f"{stage}@{item}"
     try:
         root = find_root(Path.cwd())
         error_file(root, name).unlink(missing_ok=True)
-        flow()
+        with shared_server(root) as server, prefect_settings(server):
+            flow(load_params(root).compute)
     except FetalFlexError as error:
         _fail(name, str(error), error.exit_code)
     except OSError as error:

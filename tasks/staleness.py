@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from fetalflex.dicom.keys import key_fingerprint
+from fetalflex.dicom.keys import PseudonymKey, key_fingerprint
 from tasks import fingerprints, incoming, versioning
 from tasks.stage import stage_names
-from tasks.workspace import check_ready, load_params
+from tasks.workspace import check_ready, load_params, workspace_key
 
 
 def find_stale(root: Path) -> dict[str, list[str]]:
@@ -17,7 +17,7 @@ def find_stale(root: Path) -> dict[str, list[str]]:
     check_ready(root)
     params = load_params(root)
     incoming.check_centers(root, params)
-    key = incoming.workspace_key(root, params)
+    key = workspace_key(root, params)
     graph, stale = versioning.graph(root), versioning.status(root)
     found = {stage: list(stale.get(stage, [])) for stage in graph}
     for center in params.ingest.centers:
@@ -34,7 +34,7 @@ def find_stale(root: Path) -> dict[str, list[str]]:
     return found
 
 
-def _changed_fingerprints(root: Path, key: bytes) -> dict[str, str]:
+def _changed_fingerprints(root: Path, key: PseudonymKey) -> dict[str, str]:
     recorded = fingerprints.read(root)
     now = fingerprints.current(stage_names(root), key_fingerprint(key))
     if not recorded:

@@ -10,9 +10,11 @@ import yaml
 from ruamel.yaml import YAML
 
 from fetalflex.artifacts import atomic
+from fetalflex.dicom.keys import PseudonymKey, read_key
 from fetalflex.errors import UsageError, WorkspaceError
 from fetalflex.params import Center, Params, embedded_center_text, preset_text, read_center, read_params
 
+INCOMING = "incoming"
 MINIMUM_FREE_BYTES = 500 * 2**20
 
 
@@ -34,6 +36,17 @@ def load_params(root: Path) -> Params:
 def load_center(root: Path, name: str) -> Center:
     """Read a center's profile. Raises: ParameterError."""
     return read_center(root / "centers" / f"{name}.yaml")
+
+
+def raw_folder(root: Path, center: str) -> Path:
+    """Return where a center's raw files lie."""
+    return root / INCOMING / center
+
+
+def workspace_key(root: Path, params: Params) -> PseudonymKey:
+    """Return the pseudonym key; the public demo key only where every center is embedded. Raises: MissingSecretError."""
+    embedded = all(load_center(root, name).phantom is not None for name in params.ingest.centers)
+    return read_key(root, allow_demo=embedded)
 
 
 def check_ready(root: Path) -> None:
