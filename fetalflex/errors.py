@@ -3,6 +3,8 @@
 A message never holds a patient's identifier: cases are named by their keyed id or by a file's number.
 """
 
+from enum import StrEnum
+
 
 class FetalFlexError(Exception):
     """Root of all errors that FetalFlex raises on purpose; the command line prints it as one line."""
@@ -62,3 +64,38 @@ class ModelError(FetalFlexError):
 
 class TooFewCasesError(FetalFlexError):
     """A stage has too few cases for what it is asked to do (training, splits, statistics)."""
+
+
+class Reason(StrEnum):
+    """Why a file, a frame or an annotation is in quarantine; the values stand in the quarantine table."""
+
+    NOT_DICOM = "not_dicom"
+    OUTSIDE_TREE = "outside_tree"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too_large"
+    NOT_ULTRASOUND = "not_ultrasound"
+    NO_PIXELS = "no_pixels"
+    UNSUPPORTED_TRANSFER_SYNTAX = "unsupported_transfer_syntax"
+    BAD_DIMENSIONS = "bad_dimensions"
+    DECODE_FAILED = "decode_failed"
+    EMPTY_IMAGE = "empty_image"
+    NO_ULTRASOUND_REGION = "no_ultrasound_region"
+    COLOUR_DOPPLER = "colour_doppler"
+    DUPLICATE = "duplicate"
+    UID_CONFLICT = "uid_conflict"
+    UNKNOWN_STRUCTURE = "unknown_structure"
+    ORPHAN_ANNOTATION = "orphan_annotation"
+    ANNOTATION_MISMATCH = "annotation_mismatch"
+    NO_ANNOTATION = "no_annotation"
+
+
+class QuarantineError(FetalFlexError):
+    """One file, frame or annotation cannot be used: it becomes a row of the quarantine table, the run goes on.
+
+    `detail` never holds text of a header: only numbers, names of attributes and our own words.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason = reason
+        self.detail = detail
