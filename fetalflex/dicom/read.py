@@ -75,6 +75,25 @@ def quiet() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def guarded(reason: Reason, what: str) -> Iterator[None]:
+    """Turn any error of the block into a QuarantineError: a hostile file can provoke every kind of error in pydicom.
+
+    Only the error's type is told: its message may quote the file.
+    """
+    try:
+        with quiet():
+            yield
+    except QuarantineError:
+        raise
+    except EOFError as error:
+        raise QuarantineError(Reason.TRUNCATED, "ends too early") from error
+    except InvalidDicomError as error:
+        raise QuarantineError(Reason.NOT_DICOM, "cannot be parsed as DICOM") from error
+    except Exception as error:
+        raise QuarantineError(reason, f"{what} ({type(error).__name__})") from error
+
+
 def read_header(path: Path, limits: Limits = Limits()) -> Dataset:
     """Return the header (without pixels) of any DICOM file, with its file meta.
 
@@ -83,26 +102,16 @@ def read_header(path: Path, limits: Limits = Limits()) -> Dataset:
     size = path.stat().st_size
     if size > limits.max_bytes:
         raise QuarantineError(Reason.TOO_LARGE, f"{size} bytes; the limit is {limits.max_bytes}")
-    try:
-        with quiet():
-            with path.open("rb") as stream:
-                if stream.read(132)[128:] != b"DICM":
-                    raise QuarantineError(Reason.NOT_DICOM, "has no DICOM preamble")
-            # Before the rest is parsed: parsing a deflated file inflates all of it.
-            syntax = str(read_file_meta_info(path).get("TransferSyntaxUID", ""))
-            if syntax == DEFLATED or not UID(syntax).is_transfer_syntax:
-                raise QuarantineError(
-                    Reason.UNSUPPORTED_TRANSFER_SYNTAX, "deflated, or no transfer syntax of the standard"
-                )
-            return dcmread(path, stop_before_pixels=True)
-    except QuarantineError:
-        raise
-    except InvalidDicomError as error:
-        raise QuarantineError(Reason.NOT_DICOM, "cannot be parsed as DICOM") from error
-    except EOFError as error:
-        raise QuarantineError(Reason.TRUNCATED, "ends within its header") from error
-    except Exception as error:  # a hostile header can provoke any error; each is a row of the quarantine table
-        raise QuarantineError(Reason.DECODE_FAILED, f"header cannot be read ({type(error).__name__})") from error
+    with guarded(Reason.DECODE_FAILED, "header cannot be read"):
+        with path.open("rb") as stream:
+            if stream.read(132)[128:] != b"DICM":
+                raise QuarantineError(Reason.NOT_DICOM, "has no DICOM preamble")
+        # Before the rest is parsed: parsing a deflated file inflates all of it.
+        syntax = str(read_file_meta_info(path).get("TransferSyntaxUID", ""))
+        if syntax == DEFLATED or not UID(syntax).is_transfer_syntax:
+            what = "deflated, or no transfer syntax of the standard"
+            raise QuarantineError(Reason.UNSUPPORTED_TRANSFER_SYNTAX, what)
+        return dcmread(path, stop_before_pixels=True)
 
 
 def check_image(header: Dataset, limits: Limits = Limits()) -> int:
@@ -146,23 +155,15 @@ def read_frames(path: Path, decoder: IsolatedDecoder, limits: Limits = Limits())
     data = _read_all(path, total)
     for number in frame_numbers(total, limits.max_frames):
         samples, photometric = _decode(data, path, number, decoder)
-        try:
-            with quiet():
-                grey, coloured = to_grey(samples, data, photometric)
-        except QuarantineError:
-            raise
-        except Exception as error:
-            raise QuarantineError(Reason.DECODE_FAILED, f"colour cannot be read ({type(error).__name__})") from error
+        with guarded(Reason.DECODE_FAILED, "colour cannot be read"):
+            grey, coloured = to_grey(samples, data, photometric)
         yield Frame(number, grey, coloured)
 
 
 def _read_all(path: Path, frames: int) -> Dataset:
-    try:
-        with quiet():
-            data = dcmread(path)
-            pixels = data.get("PixelData")
-    except Exception as error:
-        raise QuarantineError(Reason.TRUNCATED, f"pixels cannot be read ({type(error).__name__})") from error
+    with guarded(Reason.TRUNCATED, "pixels cannot be read"):
+        data = dcmread(path)
+        pixels = data.get("PixelData")
     if not pixels:
         raise QuarantineError(Reason.NO_PIXELS, "holds no pixel data")
     if not data.file_meta.TransferSyntaxUID.is_encapsulated:
@@ -193,14 +194,9 @@ def _decode(data: Dataset, path: Path, number: int, isolated: IsolatedDecoder) -
 
 
 def _decode_with(data: Dataset, number: int, plugin: str) -> tuple[npt.NDArray[Any], str]:
-    try:
-        with quiet():
-            decoder = get_decoder(data.file_meta.TransferSyntaxUID)
-            samples, about = decoder.as_array(data, index=number, raw=True, decoding_plugin=plugin)
-    except Exception as error:
-        truncated = isinstance(error, ValueError | EOFError) and "frame" in str(error).lower()
-        reason = Reason.TRUNCATED if truncated else Reason.DECODE_FAILED
-        raise QuarantineError(reason, f"frame {number} cannot be decoded ({type(error).__name__})") from error
+    with guarded(Reason.DECODE_FAILED, f"frame {number} cannot be decoded"):
+        decoder = get_decoder(data.file_meta.TransferSyntaxUID)
+        samples, about = decoder.as_array(data, index=number, raw=True, decoding_plugin=plugin)
     return samples, str(about["photometric_interpretation"])
 
 

@@ -122,10 +122,9 @@ def find_region(grey: Grey) -> Rectangle:
             Reason.NO_ULTRASOUND_REGION, f"the largest bright area is {100 * area / bright.size:.1f} % of the screen"
         )
     ys, xs = np.nonzero(np.isin(labels, np.nonzero(sizes >= COMPANION * area)[0] + 1))
-    return (
-        max(0, int(xs.min()) * step - MARGIN), max(0, int(ys.min()) * step - MARGIN),
-        min(grey.shape[1], (int(xs.max()) + 1) * step + MARGIN), min(grey.shape[0], (int(ys.max()) + 1) * step + MARGIN),
-    )  # fmt: skip
+    left, top = max(0, int(xs.min()) * step - MARGIN), max(0, int(ys.min()) * step - MARGIN)
+    right, bottom = (int(xs.max()) + 1) * step + MARGIN, (int(ys.max()) + 1) * step + MARGIN
+    return left, top, min(grey.shape[1], right), min(grey.shape[0], bottom)
 
 
 def _background(grey: Grey) -> float:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pydicom import Dataset, dcmread
 
 from fetalflex.anatomy.ontology import Structure, structure_by_code
-from fetalflex.dicom.read import LABELMAP, REPORTS, SEGMENTATION, quiet
+from fetalflex.dicom.read import LABELMAP, REPORTS, SEGMENTATION, guarded
 from fetalflex.dicom.region import Geometry, PixelBox
 from fetalflex.errors import QuarantineError, Reason
 
@@ -63,17 +63,9 @@ def read_annotations(path: Path, image_uid: str) -> Annotations:
     Segments without any pixel are left out: the tables have no form for *looked for and not visible*.
     Raises: QuarantineError decode_failed where the object is damaged, no_annotation where it holds nothing of ours.
     """
-    try:
-        with quiet():
-            data = dcmread(path)
-            segmented = "SegmentSequence" in data
-            read = _read_segments(data, image_uid) if segmented else _read_boxes(data, image_uid)
-    except QuarantineError:
-        raise
-    except Exception as error:  # any error of a hostile file is one row of the quarantine table
-        raise QuarantineError(
-            Reason.DECODE_FAILED, f"annotation object cannot be read ({type(error).__name__})"
-        ) from error
+    with guarded(Reason.DECODE_FAILED, "annotation object cannot be read"):
+        data = dcmread(path)
+        read = _read_segments(data, image_uid) if "SegmentSequence" in data else _read_boxes(data, image_uid)
     if not read.known and not read.unknown:
         raise QuarantineError(Reason.NO_ANNOTATION, "annotation object holds no region of a structure")
     return read

@@ -1,0 +1,197 @@
+"""What lies in a center's folder: images, the annotations that refer to them, and what is neither; and its manifest.
+
+One pass over the headers, in a fixed order. Everything is named by keyed hashes: `file_id` of the path (so that the
+owner of the key can find the file), `content_id` of the bytes (so that renaming a file changes no case).
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fetalflex.artifacts import atomic, file_sha256
+from fetalflex.dicom.keys import PseudonymKey, keyed_hash
+from fetalflex.dicom.read import check_image, guarded, read_header
+from fetalflex.errors import ArtifactError, QuarantineError, Reason, SourceError
+from fetalflex.masks.annotations import is_annotation, referenced_instances
+
+Known = dict[str, list[int | str]]
+MANIFEST_HEAD = "# FetalFlex manifest 1: keyed hash of path, keyed hash of content"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One raw file: its path relative to the center's folder, its keyed ids, its SOP Instance UID."""
+
+    path: str
+    file_id: str
+    content_id: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """One row of the quarantine table."""
+
+    file_id: str
+    reason: str
+    detail: str
+
+    @staticmethod
+    def of(file_id: str, error: QuarantineError) -> "Rejected":
+        """Return the row of a file that raised `error`."""
+        return Rejected(file_id, error.reason.value, error.detail)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All files of a center, sorted by content. `annotations`: image UID -> the objects that refer to it."""
+
+    folder: Path
+    images: tuple[SourceFile, ...]
+    annotations: Mapping[str, tuple[SourceFile, ...]]
+    rejected: tuple[Rejected, ...]
+
+
+def scan(folder: Path, key: PseudonymKey) -> Inventory:
+    """Read every header below `folder` once.
+
+    Of files with equal bytes, one counts; of files with equal UID and other bytes too, whichever comes first by
+    content, so that names decide nothing. Links that lead out of the folder are refused, not followed.
+    Raises: SourceError where the folder is missing or holds no file.
+    """
+    images: list[SourceFile] = []
+    objects: list[tuple[SourceFile, tuple[str, ...]]] = []
+    rejected: list[Rejected] = []
+    seen: set[str] = set()
+    for path, relative in _files(folder):
+        file_id = _file_id(key, relative)
+        try:
+            _refuse_foreign(path, folder)
+            header = read_header(path)
+            content_id = _content_id(key, path)
+            if content_id in seen:
+                raise QuarantineError(Reason.DUPLICATE, "holds the same bytes as another file")  # noqa: TRY301
+            seen.add(content_id)
+            with guarded(Reason.DECODE_FAILED, "header cannot be read"):
+                found = SourceFile(relative, file_id, content_id, str(header.get("SOPInstanceUID", "")))
+                if is_annotation(header):
+                    objects.append((found, referenced_instances(header)))
+                    continue
+                check_image(header)
+            images.append(found)
+        except QuarantineError as error:
+            rejected.append(Rejected.of(file_id, error))
+    kept, conflicts = _one_per_uid(images)
+    linked, orphans = _link(kept, objects)
+    rows = sorted([*rejected, *conflicts, *orphans], key=lambda r: (r.file_id, r.reason))
+    return Inventory(folder, kept, linked, tuple(rows))
+
+
+def build_manifest(folder: Path, key: PseudonymKey, known: Known) -> tuple[dict[str, str], Known]:
+    """Return (keyed hash of path -> keyed hash of content) of all files, and what the next call should be told.
+
+    `known` (path hash -> size, time of change in ns, content hash) spares reading files whose size and time are
+    unchanged; it is a cache and stays on this machine. Raises: SourceError for a missing or empty folder.
+    """
+    entries: dict[str, str] = {}
+    fresh: Known = {}
+    for path, relative in _files(folder):
+        file_id = _file_id(key, relative)
+        if _is_foreign(path, folder):
+            continue
+        state = path.stat()
+        before = known.get(file_id)
+        if before is not None and before[:2] == [state.st_size, state.st_mtime_ns]:
+            content = str(before[2])
+        else:
+            content = _content_id(key, path)
+        entries[file_id] = content
+        fresh[file_id] = [state.st_size, state.st_mtime_ns, content]
+    return entries, fresh
+
+
+def write_manifest(path: Path, entries: Mapping[str, str]) -> None:
+    """Write a manifest: sorted lines of two hashes and nothing else, so that it may be committed."""
+    lines = [MANIFEST_HEAD, *(f"{name} {content}" for name, content in sorted(entries.items()))]
+    with atomic(path) as partial:
+        partial.write_text("\n".join(lines) + "\n")
+
+
+def read_manifest(path: Path) -> dict[str, str]:
+    """Read a manifest. Raises: ArtifactError where it is missing or none of ours."""
+    try:
+        head, *lines = path.read_text().splitlines()
+        entries = dict(line.split(" ") for line in lines)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path.name}: no manifest ({type(error).__name__}); remove it and run again") from error
+    if head != MANIFEST_HEAD:
+        raise ArtifactError(f"{path.name}: no manifest of this version; remove it and run again")
+    return entries
+
+
+def locate(folder: Path, key: PseudonymKey, file_id: str) -> Path | None:
+    """Return the raw file that a quarantine row names: for whoever holds the key and the files."""
+    return next((path for path, relative in _files(folder) if _file_id(key, relative) == file_id), None)
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yield (path, relative path) of all files and links below a folder, sorted; folders behind links stay shut."""
+    center = folder.name
+    if not folder.is_dir():
+        raise SourceError(f"center {center}: its folder of raw files is missing; put its DICOM files there")
+    found = []
+    for root, folders, names in os.walk(folder):
+        links = [n for n in folders if (Path(root) / n).is_symlink()]
+        found += [Path(root) / n for n in (*names, *links)]
+    if not found:
+        raise SourceError(f"center {center}: its folder of raw files is empty; put its DICOM files there")
+    yield from sorted((path, path.relative_to(folder).as_posix()) for path in found)
+
+
+def _is_foreign(path: Path, folder: Path) -> bool:
+    """Whether a path is no regular file inside the folder (a link out of it, to nothing or to a folder, a pipe)."""
+    return not path.is_file() or not path.resolve().is_relative_to(folder.resolve())
+
+
+def _refuse_foreign(path: Path, folder: Path) -> None:
+    if _is_foreign(path, folder):
+        raise QuarantineError(Reason.OUTSIDE_TREE, "is no regular file inside the center's folder")
+
+
+def _file_id(key: PseudonymKey, relative: str) -> str:
+    return keyed_hash(key, "file", relative)
+
+
+def _content_id(key: PseudonymKey, path: Path) -> str:
+    return keyed_hash(key, "content", file_sha256(path))
+
+
+def _one_per_uid(images: list[SourceFile]) -> tuple[tuple[SourceFile, ...], list[Rejected]]:
+    kept: dict[str, SourceFile] = {}
+    conflicts = []
+    for item in sorted(images, key=lambda f: f.content_id):
+        # A missing UID is unlike any other: the content stands in for it.
+        name = item.uid or item.content_id
+        if name in kept:
+            error = QuarantineError(Reason.UID_CONFLICT, "has the SOP Instance UID of another file with other content")
+            conflicts.append(Rejected.of(item.file_id, error))
+        else:
+            kept[name] = item
+    return tuple(kept.values()), conflicts
+
+
+def _link(
+    images: tuple[SourceFile, ...], objects: list[tuple[SourceFile, tuple[str, ...]]]
+) -> tuple[dict[str, tuple[SourceFile, ...]], list[Rejected]]:
+    present = {item.uid for item in images if item.uid}
+    linked: dict[str, list[SourceFile]] = {}
+    orphans = []
+    for item, references in sorted(objects, key=lambda o: o[0].content_id):
+        here = [uid for uid in references if uid in present]
+        for uid in here:
+            linked.setdefault(uid, []).append(item)
+        if not here:
+            error = QuarantineError(Reason.ORPHAN_ANNOTATION, "refers to no usable image of this center")
+            orphans.append(Rejected.of(item.file_id, error))
+    return {uid: tuple(items) for uid, items in linked.items()}, orphans
