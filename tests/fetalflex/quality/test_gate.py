@@ -1,0 +1,125 @@
+import json
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fetalflex.errors import ParameterError
+from fetalflex.params import Criterion, Gate
+from fetalflex.quality.control import Control
+from fetalflex.quality.fidelity import Fidelity
+from fetalflex.quality.gate import RELEASE_METRICS, decide, release_figures
+from fetalflex.quality.privacy import Limits, Nearest
+from fetalflex.quality.summary import plain, quality_report
+
+QUALITY = quality_report(
+    "inception",
+    [
+        Fidelity("kid", 0.12, 0.10, 0.14, 100, 48, 0.02, 48, ""),
+        Fidelity("frechet", 90.0, 80.0, 99.0, 100, 48, 60.0, 48, ""),
+    ],
+    [
+        Control("head", 0.9, 0.85, 0.93, 48, 0.95, 0.9, 0.97, 30),
+        Control("overall", 0.8, 0.75, 0.85, 48, 0.9, 0.87, 0.93, 30),
+    ],
+    [Nearest("s1", "c1", 0.1, "c2", 0.8, False, False), Nearest("s2", "c1", 0.0, "c1", 0.999, True, True)],
+    Limits(0.05, 0.95, 60),
+)
+DOWNSTREAM = {
+    "results": [
+        {"model": m, "arm": arm, "metric": "accuracy", "verdict": verdict, "difference": d, "difference_low": d - 0.05}
+        for m, arm, verdict, d in [
+            ("resnet", "real", None, 0.0),
+            ("resnet", "real+synthetic", "helps", 0.06),
+            ("densenet", "real+synthetic", "no difference shown", -0.01),
+        ]
+    ]
+}
+SCORES = [
+    {"image_id": "s2", "dice": 0.4, "nearest_correlation": 0.999},
+    {"image_id": "s1", "dice": 0.9, "nearest_correlation": 0.8},
+    {"image_id": "s3", "dice": None, "nearest_correlation": 0.7},
+]
+
+
+def at_most(metric, value):
+    return Criterion(metric=metric, at_most=value, reason="because")
+
+
+def at_least(metric, value):
+    return Criterion(metric=metric, at_least=value, reason="because")
+
+
+def test_a_reached_threshold_passes_and_a_missed_one_says_what_would_pass():
+    verdict = decide(QUALITY, DOWNSTREAM, SCORES, Gate(release=(at_most("kid", 0.15), at_least("dice", 0.85))))
+    passed, failed = verdict["criteria"]
+    assert not verdict["passed"]
+    assert passed == {
+        "metric": "kid", "value": 0.12, "bound": "<= 0.15", "passed": True, "reason": "because", "would_pass_if": None,
+    }  # fmt: skip
+    assert failed["would_pass_if"] == "dice rises by 0.05 to 0.85"
+
+
+def test_what_was_not_measured_fails():
+    for quality, metric in ((QUALITY, "dice.femur"), ({}, "kid"), (QUALITY, "macro_f1_gain")):
+        verdict = decide(quality, DOWNSTREAM, SCORES, Gate(release=(at_least(metric, 0.0),)))
+        assert not verdict["passed"]
+        assert verdict["criteria"][0]["reason"].startswith("not measured")
+        assert verdict["criteria"][0]["would_pass_if"] == f"{metric} is measured and >= 0"
+
+
+@pytest.mark.parametrize(("section", "metric"), [("release", "kidd"), ("image", "kid")])
+def test_a_misspelt_metric_lists_those_that_exist(section, metric):
+    with pytest.raises(ParameterError, match=rf"gate\.{section}: metric '{metric}' is unknown; expected one of .*dice"):
+        decide(QUALITY, DOWNSTREAM, SCORES, Gate(**{section: (at_most(metric, 1),)}))
+
+
+def test_images_are_rejected_with_every_reason():
+    verdict = decide(
+        QUALITY, DOWNSTREAM, SCORES, Gate(image=(at_least("dice", 0.5), at_most("nearest_correlation", 0.95)))
+    )
+    assert verdict["images"]["accepted"] == ["s1"]
+    assert verdict["images"]["rejected"] == [
+        {"image_id": "s2", "reason": "dice 0.4, must be >= 0.5; nearest_correlation 0.999, must be <= 0.95"},
+        {"image_id": "s3", "reason": "dice not measured, must be >= 0.5"},
+    ]
+
+
+def test_the_fraction_of_accepted_images_can_be_a_criterion():
+    gate = Gate(image=(at_least("dice", 0.5),), release=(at_least("accepted_fraction", 0.5),))
+    verdict = decide(QUALITY, DOWNSTREAM, SCORES, gate)
+    assert verdict["criteria"][0]["value"] == pytest.approx(1 / 3)
+    assert not verdict["passed"]
+
+
+def test_tables_and_rows_give_the_same_verdict():
+    gate = Gate(image=(at_least("dice", 0.5),))
+    assert decide(QUALITY, {}, pl.DataFrame(SCORES), gate) == decide(QUALITY, {}, SCORES, gate)
+
+
+def test_figures_are_read_from_the_reports():
+    figures = release_figures(QUALITY, DOWNSTREAM)
+    assert set(figures) < set(RELEASE_METRICS)
+    assert figures["kid_above_floor"] == pytest.approx(0.10)
+    assert figures["frechet_over_floor"] == pytest.approx(1.5)
+    assert figures["dice.head"] == 0.9
+    assert figures["dice_over_judge"] == pytest.approx(0.8 / 0.9)
+    assert figures["near_copy_fraction"] == 0.5
+    assert figures["accuracy_gain"] == -0.01
+    assert figures["accuracy_gain_low"] == pytest.approx(-0.06)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_at_least_and_at_most_include_the_bound(value, bound):
+    quality = {"fidelity": [{"name": "kid", "value": value, "floor": None}]}
+    gate = Gate(release=(at_most("kid", bound), at_least("kid", bound)))
+    below, above = decide(quality, {}, [], gate)["criteria"]
+    assert below["passed"] == (value <= bound)
+    assert above["passed"] == (value >= bound)
+
+
+def test_reports_are_json_without_nan():
+    assert json.dumps(plain({"a": (float("nan"), 1.0)}), allow_nan=False) == '{"a": [null, 1.0]}'
+    json.dumps(QUALITY, allow_nan=False)
+    assert QUALITY["privacy"]["nearest"][0]["image_id"] == "s2"
