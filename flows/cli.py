@@ -30,7 +30,7 @@ def run(as_json: Json = False) -> None:
     and ends with the gate's verdict and the report's path. A run that was cut off goes on from its last finished
     chunk or checkpoint. Exit code 1 where a stage failed; a rejecting gate is a verdict, not a failure.
     """
-    from flows.pipeline import run_workspace
+    from flows.run import run_workspace
     from tasks.workspace import find_root
 
     root = find_root(Path.cwd())

@@ -12,17 +12,13 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
-from tasks.report import write_report
 
-from fetalflex.artifacts import read_json, tree_sha256, write_json
-from fetalflex.dicom.keys import key_fingerprint
+from fetalflex.artifacts import read_json, write_json
 from fetalflex.errors import StageError
-from tasks import fingerprints, incoming, tracking, versioning
-from tasks.process import exclusive
+from tasks import versioning
 from tasks.progress import console
-from tasks.server import shared_server
-from tasks.stage import clean_work, read_error, stage_names
-from tasks.workspace import check_ready, git_commit, load_params, state_folder, workspace_key
+from tasks.stage import clean_work, read_error
+from tasks.workspace import raw_is_absent, state_folder
 
 Outcome = Literal["Cached", "Completed", "Failed", "NotRun"]
 _COLOURS = {"Cached": "cyan", "Completed": "green", "Failed": "red", "NotRun": "yellow"}
@@ -117,7 +113,7 @@ def _walk(root: Path, plan: Plan) -> list[StageOutcome]:
 
 def _bring(root: Path, stage: str, reasons: list[str], started: float) -> StageOutcome:
     state: State[Any]
-    if reasons and incoming.raw_is_absent(root, stage):
+    if reasons and raw_is_absent(root, stage):
         state = use_pulled(root, stage, versioning.outputs(root, stage), return_state=True)
     else:
         state = bring_up_to_date(root, stage, reasons, return_state=True)
@@ -136,83 +132,6 @@ def _say(number: int, total: int, outcome: StageOutcome) -> None:
     console.print(
         f"[dim]\\[{number}/{total}][/dim] [bold]{outcome.name:<26}[/bold] [{colour}]{outcome.state}[/{colour}]{text}"
     )
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """A whole run: each stage's outcome, seconds spent around the stages by name, the verdict, the page."""
-
-    stages: list[StageOutcome]
-    overhead: dict[str, float]
-    gate: dict[str, Any] | None
-    report: Path | None
-
-    @property
-    def ok(self) -> bool:
-        """Whether every stage is up to date (a rejecting gate is a state, not a failure)."""
-        return all(o.state in ("Cached", "Completed") for o in self.stages)
-
-
-def run_workspace(root: Path) -> RunSummary:
-    """Run all that is stale in a workspace: one server, one walk, the report. Raises: FetalFlexError."""
-    check_ready(root)
-    params = load_params(root)
-    message = "another run is at work in this workspace: wait for it to end, or stop it"
-    clock = _Clock()
-    with exclusive(state_folder(root) / "run.lock", message), shared_server(root) as server:
-        clock.lap("server process")
-        incoming.prepare(root, params)
-        clock.lap("raw files and manifests")
-        stages = sorted(stage_names(root))
-        fingerprints.refresh(root, stages, key_fingerprint(workspace_key(root, params)))
-        plan = make_plan(root)
-        clock.lap("dvc: graph and status")
-        if server is not None:
-            server.wait()
-        clock.lap("waiting for the server")
-        outcomes = _tracked_walk(root, plan)
-        clock.skip()
-        gate = _verdict(root, outcomes)
-        report = write_report(root, [o.as_dict() for o in outcomes])
-        clock.lap("report")
-    return RunSummary(outcomes, clock.laps, gate, report)
-
-
-class _Clock:
-    """Seconds by name, for the list of what the orchestration itself costs."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, name: str) -> None:
-        now = time.monotonic()
-        self.laps[name], self._last = round(now - self._last, 2), now
-
-    def skip(self) -> None:
-        self._last = time.monotonic()
-
-
-def _tracked_walk(root: Path, plan: Plan) -> list[StageOutcome]:
-    """Walk under one parent run in MLflow; where nothing is stale there is nothing to track."""
-    if not plan.stale:
-        return run_pipeline(root, plan)
-    commit, dirty = git_commit(root)
-    with tracking.pipeline_run(root, {"git.commit": commit, "git.dirty": str(dirty).lower()}):
-        return run_pipeline(root, plan)
-
-
-def _verdict(root: Path, outcomes: list[StageOutcome]) -> dict[str, Any] | None:
-    """Return the gate's decision; a passing generator becomes the champion of the registry."""
-    path = root / "reports" / "gate.json"
-    if not path.is_file() or any(o.state not in ("Cached", "Completed") for o in outcomes):
-        return None
-    verdict: dict[str, Any] = read_json(path)
-    ran = any(o.state == "Completed" for o in outcomes)
-    weights = root / "models" / "generator"
-    if verdict["passed"] and ran and weights.is_dir():
-        tracking.crown(root, tree_sha256([weights]))
-    return verdict
 
 
 def run_pipeline(root: Path, plan: Plan) -> list[StageOutcome]:

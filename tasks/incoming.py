@@ -15,18 +15,7 @@ from fetalflex.params import Params, Phantom
 from tasks import fingerprints
 from tasks.progress import bar
 from tasks.stage import writing_folder
-from tasks.workspace import INCOMING, load_center, raw_folder, workspace_key
-
-
-def manifest_path(root: Path, center: str) -> Path:
-    """Return the manifest of a center's raw files."""
-    return root / INCOMING / f"{center}.manifest"
-
-
-def raw_is_absent(root: Path, stage: str) -> bool:
-    """Return whether this is a stage of one center (`name@center`) whose raw files are not on this machine."""
-    _, _, center = stage.partition("@")
-    return bool(center) and manifest_path(root, center).is_file() and not raw_folder(root, center).is_dir()
+from tasks.workspace import INCOMING, load_center, manifest_path, raw_folder, workspace_key
 
 
 def prepare(root: Path, params: Params) -> None:

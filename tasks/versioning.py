@@ -2,16 +2,19 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import pydot
 import yaml
 
 from fetalflex.errors import StageError, WorkspaceError
 from tasks.process import die_with_parent
+
+_NODE = re.compile(r'^"([^"]+)";$', re.MULTILINE)
+_EDGE = re.compile(r'^"([^"]+)" -> "([^"]+)";$', re.MULTILINE)
 
 
 def _dvc(root: Path, *arguments: str) -> str:
@@ -38,10 +41,10 @@ def _environment() -> dict[str, str]:
 
 def graph(root: Path) -> dict[str, list[str]]:
     """Return every stage with the stages it needs, in an order in which they can run."""
-    (drawn,) = pydot.graph_from_dot_data(_dvc(root, "dag", "--dot")) or [pydot.Dot()]
-    needs: dict[str, list[str]] = {node.get_name().strip('"'): [] for node in drawn.get_nodes()}
-    for edge in drawn.get_edges():
-        needs[str(edge.get_destination()).strip('"')].append(str(edge.get_source()).strip('"'))
+    dot = _dvc(root, "dag", "--dot")
+    needs: dict[str, list[str]] = {name: [] for name in _NODE.findall(dot)}
+    for source, target in _EDGE.findall(dot):
+        needs[target].append(source)
     return _sorted(needs)
 
 

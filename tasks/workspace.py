@@ -43,6 +43,17 @@ def raw_folder(root: Path, center: str) -> Path:
     return root / INCOMING / center
 
 
+def manifest_path(root: Path, center: str) -> Path:
+    """Return the manifest of a center's raw files."""
+    return root / INCOMING / f"{center}.manifest"
+
+
+def raw_is_absent(root: Path, stage: str) -> bool:
+    """Return whether this is a stage of one center (`name@center`) whose raw files are not on this machine."""
+    _, _, center = stage.partition("@")
+    return bool(center) and manifest_path(root, center).is_file() and not raw_folder(root, center).is_dir()
+
+
 def workspace_key(root: Path, params: Params) -> PseudonymKey:
     """Return the pseudonym key; the public demo key only where every center is embedded. Raises: MissingSecretError."""
     embedded = all(load_center(root, name).phantom is not None for name in params.ingest.centers)

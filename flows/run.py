@@ -1,0 +1,92 @@
+"""A whole run of a workspace: one server, raw files made ready, the walk, the verdict, the report."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fetalflex.artifacts import read_json, tree_sha256
+from fetalflex.dicom.keys import key_fingerprint
+from flows.pipeline import Plan, StageOutcome, make_plan, run_pipeline
+from tasks import fingerprints, incoming, tracking
+from tasks.process import exclusive
+from tasks.report import write_report
+from tasks.server import prefect_settings, shared_server
+from tasks.stage import stage_names
+from tasks.workspace import check_ready, git_commit, load_params, state_folder, workspace_key
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A whole run: each stage's outcome, seconds spent around the stages by name, the verdict, the page."""
+
+    stages: list[StageOutcome]
+    overhead: dict[str, float]
+    gate: dict[str, Any] | None
+    report: Path | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every stage is up to date (a rejecting gate is a state, not a failure)."""
+        return all(o.state in ("Cached", "Completed") for o in self.stages)
+
+
+def run_workspace(root: Path) -> RunSummary:
+    """Run all that is stale in a workspace: one server, one walk, the report. Raises: FetalFlexError."""
+    check_ready(root)
+    params = load_params(root)
+    message = "another run is at work in this workspace: wait for it to end, or stop it"
+    clock = _Clock()
+    with exclusive(state_folder(root) / "run.lock", message), shared_server(root) as server:
+        clock.lap("server process")
+        incoming.prepare(root, params)
+        clock.lap("raw files and manifests")
+        stages = sorted(stage_names(root))
+        fingerprints.refresh(root, stages, key_fingerprint(workspace_key(root, params)))
+        plan = make_plan(root)
+        clock.lap("dvc: graph and status")
+        with prefect_settings(server):
+            clock.lap("waiting for the server")
+            outcomes = _tracked_walk(root, plan)
+        clock.skip()
+        gate = _verdict(root, outcomes)
+        report = write_report(root, [o.as_dict() for o in outcomes])
+        clock.lap("report")
+    return RunSummary(outcomes, clock.laps, gate, report)
+
+
+class _Clock:
+    """Seconds by name, for the list of what the orchestration itself costs."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.laps[name], self._last = round(now - self._last, 2), now
+
+    def skip(self) -> None:
+        self._last = time.monotonic()
+
+
+def _tracked_walk(root: Path, plan: Plan) -> list[StageOutcome]:
+    """Walk under one parent run in MLflow; where nothing is stale there is nothing to track."""
+    if not plan.stale:
+        return run_pipeline(root, plan)
+    commit, dirty = git_commit(root)
+    with tracking.pipeline_run(root, {"git.commit": commit, "git.dirty": str(dirty).lower()}):
+        return run_pipeline(root, plan)
+
+
+def _verdict(root: Path, outcomes: list[StageOutcome]) -> dict[str, Any] | None:
+    """Return the gate's decision; a passing generator becomes the champion of the registry."""
+    path = root / "reports" / "gate.json"
+    if not path.is_file() or any(o.state not in ("Cached", "Completed") for o in outcomes):
+        return None
+    verdict: dict[str, Any] = read_json(path)
+    ran = any(o.state == "Completed" for o in outcomes)
+    weights = root / "models" / "generator"
+    if verdict["passed"] and ran and weights.is_dir():
+        tracking.crown(root, tree_sha256([weights]))
+    return verdict
