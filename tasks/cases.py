@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import dataframely as dy
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from fetalflex import tables
@@ -27,7 +30,7 @@ def read_annotations(root: Path, params: Params) -> pl.DataFrame:
     return _read(root, params, "annotations-*.parquet", tables.Annotations)
 
 
-def _read(root: Path, params: Params, pattern: str, schema: type[tables.dy.Schema]) -> pl.DataFrame:
+def _read(root: Path, params: Params, pattern: str, schema: type[dy.Schema]) -> pl.DataFrame:
     paths: list[Path] = []
     for name in training_centers(params):
         found = sorted((root / "data" / "frames" / name).glob(pattern))
@@ -47,3 +50,8 @@ def read_cases(root: Path, params: Params) -> Cases:
 def read_synthetic(root: Path) -> pl.DataFrame:
     """Read the synthetic images."""
     return tables.read_shards((root / "data" / "synthetic").glob("images-*.parquet"), tables.Synthetic)
+
+
+def patient_names(cases: Cases) -> npt.NDArray[np.str_]:
+    """Return names of patients that are unique over centers."""
+    return np.char.add(np.char.add(cases.centers.astype(np.str_), "/"), cases.patients.astype(np.str_))

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import polars as pl
-from fetalflex.dicom.ingest import Inventory, check_usable, ingest_bucket, scan
 
 from fetalflex import tables
+from fetalflex.dicom.ingest import Inventory, check_usable, ingest_bucket, scan
 from fetalflex.dicom.keys import PseudonymKey
 from fetalflex.params import Center
 from tasks.stage import StageRun, writing_folder

@@ -1,6 +1,6 @@
-"""Pre-alignment of the layout encoder."""
+"""Pre-alignment of the layout encoder with an image encoder, on the training group."""
 
-from fetalflex.model.prealign import train_aligner
+from fetalflex.model.prealign import retrieval, train_aligner
 from tasks.cases import read_cases
 from tasks.stage import StageRun, writing_folder
 from tasks.tracking import Tracker
@@ -8,16 +8,19 @@ from tasks.training import drive, write_curve
 
 
 def align(run: StageRun, tracker: Tracker) -> None:
-    """Train the aligner on the training group and put it in place."""
-    from fetalflex.diffusion.train import Run
-
+    """Train the aligner, note how well it retrieves held-out regions, and put it in place."""
     params = run.params
-    cases = read_cases(run.root, params).of_group("train")
-    where = Run(params.data.seed, run.work / "state", params.compute.train_threads, params.compute.device)
+    cases = read_cases(run.root, params)
+    tracker.inputs({"data/masks": run.key})
+    steps = train_aligner(
+        cases.of_group("train"), params.prealign, params.train.patch, params.data.seed, run.work / "state",
+        params.compute.train_threads,
+    )  # fmt: skip
     curve = run.work / "curve.jsonl"
-    last = drive(train_aligner(cases, params.prealign, where), params.prealign.steps, "prealign", curve, tracker)
+    aligner = drive(steps, params.prealign.steps, "prealign", curve, tracker)
+    tracker.metrics({f"retrieval/{k}": v for k, v in retrieval(aligner, cases.of_group("judge")).items()})
     whole = run.work / "whole"
     with writing_folder(whole) as partial:
-        last.trained.save(partial)
+        aligner.save(partial)
         write_curve(curve, partial / "curve.json")
     run.publish({"models/aligner": whole})

@@ -11,27 +11,35 @@ from tasks.progress import bar
 from tasks.tracking import Tracker
 
 
-class Step(Protocol):
+_Trained = TypeVar("_Trained", covariant=True)
+_Result = TypeVar("_Result")
+
+
+class Step(Protocol[_Trained]):
     """What a training loop yields: a dataclass with `step` counted from 1, `loss`, and `trained` on the last one."""
 
     @property
-    def step(self) -> int: ...
+    def step(self) -> int:
+        """Steps done so far."""
+
     @property
-    def loss(self) -> float: ...
+    def loss(self) -> float:
+        """The step's loss; NaN where nothing was left to do."""
+
     @property
-    def trained(self) -> Any: ...
+    def trained(self) -> _Trained | None:
+        """The result, on the last step alone."""
 
 
-_Step = TypeVar("_Step", bound=Step)
-
-
-def drive(steps: Iterable[_Step], total: int, label: str, curve: Path, tracker: Tracker | None = None) -> _Step:
-    """Run a training to its end and return its last step.
+def drive(
+    steps: Iterable[Step[_Result]], total: int, label: str, curve: Path, tracker: Tracker | None = None
+) -> _Result:
+    """Run a training to its end and return what was trained.
 
     Every step's numbers are appended to `curve` (JSON lines). After a kill some steps come twice, with the same
     numbers; `read_curve` takes the later.
     """
-    last: _Step | None = None
+    result: _Result | None = None
     with bar(label, total) as shown, curve.open("a") as out:
         for step in steps:
             numbers = _numbers(step)
@@ -41,10 +49,10 @@ def drive(steps: Iterable[_Step], total: int, label: str, curve: Path, tracker: 
                 if tracker is not None:
                     tracker.metrics({k: v for k, v in numbers.items() if k != "step"}, step.step)
             shown.advance(step.step - shown.done, f"loss {step.loss:.4f}")
-            last = step
-    if last is None or last.trained is None:
+            result = step.trained
+    if result is None:
         raise RuntimeError(f"{label}: the training loop ended without a result")
-    return last
+    return result
 
 
 def _numbers(step: Any) -> dict[str, float]:

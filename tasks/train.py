@@ -1,0 +1,26 @@
+"""Training of the generator on the training group, conditioned on the aligned layout encoder."""
+
+from fetalflex.artifacts import tree_sha256
+from fetalflex.diffusion.train import Run, train_generator
+from fetalflex.model.prealign import Aligner
+from tasks.cases import read_cases
+from tasks.stage import StageRun, writing_folder
+from tasks.tracking import Tracker
+from tasks.training import drive, write_curve
+
+
+def train_model(run: StageRun, tracker: Tracker) -> None:
+    """Train the generator, put it in place and in the registry."""
+    params = run.params
+    cases = read_cases(run.root, params).of_group("train")
+    aligner = Aligner.load(run.root / "models" / "aligner")
+    tracker.inputs({"data/masks": run.key, "models/aligner": run.key})
+    where = Run(params.data.seed, run.work / "state", params.compute.train_threads, params.compute.device)
+    curve = run.work / "curve.jsonl"
+    generator = drive(train_generator(cases, aligner, params.train, where), params.train.steps, "train", curve, tracker)
+    whole = run.work / "whole"
+    with writing_folder(whole) as partial:
+        generator.save(partial)
+        write_curve(curve, partial / "curve.json")
+    run.publish({"models/generator": whole})
+    tracker.register_generator(run.root / "models" / "generator", tree_sha256([run.root / "models" / "generator"]))
