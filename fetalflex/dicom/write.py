@@ -93,7 +93,7 @@ def write_ultrasound(path: Path, image: UltrasoundImage) -> Dataset:
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     if image.syntax == "rle":
-        data.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+        data.compress(RLELossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
     with atomic(path) as partial:
         data.save_as(partial, enforce_file_format=True)
     if image.syntax == "jpeg-lossless":
