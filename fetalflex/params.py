@@ -5,12 +5,15 @@ type or an impossible combination is a ParameterError that names the key and wha
 reads parameters.
 """
 
+import json
 from importlib.resources import files
+from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from fetalflex.errors import ParameterError
 
@@ -19,10 +22,11 @@ Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 CenterName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
 Folder = Literal["frames", "test_only"]
+Channels = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Data(_Section):
@@ -68,7 +72,7 @@ class Masks(_Section):
     steps: Positive = 250
     batch_size: Positive = 8
     learning_rate: Rate = 2e-3
-    channels: tuple[Positive, ...] = (16, 32, 64)
+    channels: Channels = (16, 32, 64)
     min_confidence: Fraction = 0.6
     shards: Positive = 4
     checkpoint_every: Positive = 50
@@ -99,7 +103,7 @@ class Train(_Section):
     learning_rate: Rate = 4e-4
     warmup_steps: Positive = 50
     ema_decay: Fraction = 0.99
-    channels: tuple[Positive, ...] = (32, 64, 128)
+    channels: Channels = (32, 64, 128)
     layers_per_block: Positive = 1
     patch: Literal[1, 2, 4] = 2
     attention_side: Positive = 16
@@ -117,8 +121,8 @@ class Train(_Section):
 class Sample(_Section):
     """How many images, and the budget of network evaluations per image (`coarse_steps` + at most `fine_budget`).
 
-    A guided evaluation (with and without the condition, `guidance` > 1) counts once. The fine stage re-noises to a time between
-    `fine_time[0]` (agreement 1) and `fine_time[1]` (agreement 0) and refines in rounds of `fine_steps` evaluations.
+    A guided evaluation (with and without the condition, `guidance` other than 1) counts once. The fine stage re-noises
+    to a time between `fine_time[0]` (agreement 1) and `fine_time[1]` (agreement 0), in rounds of `fine_steps`.
     Repaint goes back `repaint_jumps` times per step so that both sides of the edge harmonise; the region that it
     may change is the asked one, grown by `repaint_margin_px`.
     """
@@ -139,6 +143,14 @@ class Sample(_Section):
     repaint_margin_px: Annotated[int, Field(ge=0)] = 2
     batch_size: Positive = 8
     shards: Positive = 4
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> "Sample":
+        for name in ("severity_mm", "fine_time"):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high:
+                raise ValueError(f"{name} must be two rising numbers from 0 on; found [{low:g}, {high:g}]")
+        return self
 
 
 class Score(_Section):
@@ -198,6 +210,16 @@ class Params(_Section):
     evaluate: Evaluate = Evaluate()
     gate: Gate = Gate()
 
+    @model_validator(mode="after")
+    def _sides_halve(self) -> "Params":
+        side, halvings = self.data.image_size // self.train.patch, len(self.train.channels) - 1
+        if side % 2**halvings:
+            raise ValueError(
+                f"data.image_size {self.data.image_size} / train.patch {self.train.patch} must halve {halvings} times, "
+                f"once after each of train.channels but the last"
+            )
+        return self
+
 
 class Phantom(_Section):
     """The embedded source of a center: simulated cases from one device, made again from (seed, number)."""
@@ -255,14 +277,16 @@ def embedded_center_text(name: str) -> str:
 
 
 def _parse(path: Path, model: type[_Model]) -> _Model:
+    # YAML 1.2, as DVC reads it: 2e-3 is a number, a key that stands twice is an error.
     try:
-        value = yaml.safe_load(path.read_text())
+        value = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ParameterError(
             f"{path}: cannot be read ({error.strerror}); expected the file in the workspace"
         ) from error
-    except yaml.YAMLError as error:
-        raise ParameterError(f"{path}: is no YAML: {' '.join(str(error).split())}") from error
+    except (YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split("To suppress")[0].split())  # ruamel's advice is not ours
+        raise ParameterError(f"{path}: is no YAML: {reason}") from error
     return parse(value, model, path.name)
 
 
@@ -270,19 +294,37 @@ def parse(value: Any, model: type[_Model], name: str) -> _Model:
     """Check a value read from YAML against a model. Raises: ParameterError naming key, found and expected."""
     try:
         # Through JSON's rules YAML lists are tuples, while numbers stay strict.
-        return model.model_validate_json(_to_json(value, name))
+        return model.model_validate_json(json.dumps(_plain(value, name, ())))
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"
-        found = "" if first["type"] == "missing" else f"; found {first['input']!r}"
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = f"unknown key; expected one of {', '.join(_keys(model, first['loc'][:-1]))}"
+        # A rule over several values says itself what it found; a missing key was not found.
+        found = "" if first["type"] in ("missing", "value_error") else f"; found {first['input']!r}"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise ParameterError(f"{name}: {key}: {first['msg']}{found}{more}") from error
+        raise ParameterError(f"{name}: {key}: {message}{found}{more}") from error
 
 
-def _to_json(value: Any, name: str) -> str:
-    import json
+def _keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that the section at `path` has."""
+    section: Any = model
+    for part in path:
+        if isinstance(part, str):
+            section = section.model_fields[part].annotation
+        found = [a for a in (section, *get_args(section)) if isinstance(a, type) and issubclass(a, BaseModel)]
+        section = found[0] if found else section
+    return list(section.model_fields)
 
-    try:
-        return json.dumps(value)
-    except TypeError as error:
-        raise ParameterError(f"{name}: holds a value that is neither text, number, list nor map ({error})") from error
+
+def _plain(value: Any, name: str, path: tuple[str, ...]) -> Any:
+    """Return the value if JSON can hold it. Raises: ParameterError naming the key of a date, a set, a NaN, ..."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v, name, (*path, str(k))) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v, name, (*path, str(i))) for i, v in enumerate(value)]
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
+        return value
+    key = ".".join(path) or "the file"
+    raise ParameterError(f"{name}: {key}: expected text, a finite number, a list or a map; found {value!r}")

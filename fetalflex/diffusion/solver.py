@@ -1,0 +1,60 @@
+"""Samplers: pure functions that carry noise to images along a velocity field, each named for its algorithm."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fetalflex.diffusion.objective import Velocity
+
+
+def time_grid(steps: int, start: float = 1.0) -> Tensor:
+    """Return steps + 1 times from `start` down to 0, equally spaced: float32 [steps + 1]."""
+    return torch.linspace(start, 0.0, steps + 1)
+
+
+def time_grids(steps: int, starts: Tensor) -> Tensor:
+    """Return one grid per image, from starts [B] down to 0: float32 [steps + 1, B]."""
+    return time_grid(steps)[:, None] * starts[None]
+
+
+def euler(model: Velocity, x: Tensor, times: Tensor) -> Tensor:
+    """Integrate dx/dt = v(x, t) by Euler's method over times [T] or, one grid per image, [T, B].
+
+    Equal to diffusers' FlowMatchEulerDiscreteScheduler with these sigmas. T - 1 evaluations.
+    Source: Liu et al. 2023 (arXiv 2209.03003), section 2.1.
+    """
+    for now, then in _pairs(times, x):
+        x = x + _wide(then - now) * model(x, now)
+    return x
+
+
+def heun(model: Velocity, x: Tensor, times: Tensor) -> Tensor:
+    """Integrate dx/dt = v(x, t) by Heun's second-order method; the last step, which ends at t = 0, is Euler's.
+
+    2 (T - 1) - 1 evaluations. Source: Karras et al. 2022 (arXiv 2206.00364), algorithm 1, for a velocity.
+    """
+    pairs = _pairs(times, x)
+    for index, (now, then) in enumerate(pairs):
+        slope = model(x, now)
+        ahead = x + _wide(then - now) * slope
+        if index + 1 == len(pairs):
+            return ahead
+        x = x + _wide(then - now) * (slope + model(ahead, then)) / 2
+    return x
+
+
+def _pairs(times: Tensor, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+    grids = times if times.ndim == 2 else times[:, None].expand(-1, x.shape[0])
+    grids = grids.to(x.device, torch.float32)
+    return list(zip(grids[:-1].unbind(0), grids[1:].unbind(0), strict=True))
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values[:, None, None, None]
+
+
+def noise(seeds: list[int], size: int) -> Tensor:
+    """Return standard normal noise [B, 1, size, size], each image from its own seed."""
+    drawn = [torch.randn(1, size, size, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(drawn)

@@ -1,0 +1,103 @@
+"""The denoiser: diffusers' UNet2DConditionModel on patches, controlled by the layout encoder."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from fetalflex.errors import ModelError
+from fetalflex.model.condition import Condition
+from fetalflex.model.layout_encoder import LayoutCode, LayoutEncoder, adapter_levels
+from fetalflex.params import Train
+
+TIME_SCALE = 1000.0
+_GROUPS = 8
+
+
+class Denoiser(nn.Module):
+    """A UNet2DConditionModel with its layout encoder; runs at side S / patch.
+
+    The encoder reaches the UNet through diffusers' own interfaces alone: `encoder_hidden_states` with their mask,
+    `down_intrablock_additional_residuals`, `class_labels` where it has a class embedding, and more input channels
+    where it has room for them. So any UNet2DConditionModel of fitting channels can be put here.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, layout_encoder: LayoutEncoder) -> None:
+        super().__init__()
+        self.patch = int(layout_encoder.config.patch)
+        expected = self.patch**2 + int(layout_encoder.config.stem_channels)
+        if unet.config.in_channels != expected or unet.config.out_channels != self.patch**2:
+            raise ModelError(
+                f"unet and layout encoder do not fit: expected {expected} channels in and {self.patch**2} out; "
+                f"found {unet.config.in_channels} and {unet.config.out_channels}"
+            )
+        self.unet = unet
+        self.layout_encoder = layout_encoder
+
+    def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Return the velocity [B, 1, S, S] for noisy images `x` [B, 1, S, S] at times t [B] in [0, 1]."""
+        return self.predict(x, t, self.layout_encoder(condition))
+
+    def predict(self, x: Tensor, t: Tensor, code: LayoutCode) -> Tensor:
+        """Return the prediction for a condition that is already encoded: sampling encodes it once for all steps."""
+        patches = torch.cat([F.pixel_unshuffle(x, self.patch), code.stem.to(x.dtype)], 1)
+        has_class = self.unet.config.class_embed_type is not None
+        out = self.unet(
+            patches,
+            t * TIME_SCALE,
+            encoder_hidden_states=code.tokens,
+            encoder_attention_mask=code.token_mask,
+            class_labels=code.overall if has_class else None,
+            # diffusers takes these off the list as it goes and adds some in place.
+            down_intrablock_additional_residuals=[r.clone() for r in code.residuals] or None,
+        ).sample
+        return F.pixel_shuffle(out, self.patch)
+
+
+def build_unet(params: Train, width: int, size: int) -> UNet2DConditionModel:
+    """Return the UNet of these parameters for images of side `size` and tokens of `width`.
+
+    Raises: ModelError where the sides or channels do not divide.
+    """
+    channels = tuple(params.channels)
+    side, shrink = size // params.patch, 2 ** (len(channels) - 1)
+    if side % shrink or any(c % 32 for c in channels):
+        raise ModelError(
+            f"train.channels {channels}, patch {params.patch}: expected multiples of 32 and a side "
+            f"{size} / patch that halves {len(channels) - 1} times"
+        )
+    # Attention only where the map is small: on large ones it costs more than all convolutions together.
+    attends = [side // 2**i <= params.attention_side for i in range(len(channels))]
+    return UNet2DConditionModel(
+        sample_size=side,
+        in_channels=params.patch**2 + params.control_channels,
+        out_channels=params.patch**2,
+        block_out_channels=channels,
+        layers_per_block=params.layers_per_block,
+        down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends),
+        up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
+        cross_attention_dim=width,
+        attention_head_dim=tuple(c // 32 for c in channels),
+        norm_num_groups=_GROUPS,
+        class_embed_type="simple_projection",
+        projection_class_embeddings_input_dim=width,
+    )
+
+
+def build_denoiser(params: Train, aligned: LayoutEncoder, size: int) -> Denoiser:
+    """Return an untrained denoiser around a pre-aligned layout encoder, whose weights it takes over.
+
+    What the aligned encoder lacks (stem and residual heads, which depend on the UNet) starts fresh.
+    """
+    config = aligned.config
+    unet = build_unet(params, config.width, size)
+    encoder = LayoutEncoder(
+        config.structures, config.planes, config.centers, config.width, params.patch, config.hidden,
+        params.control_channels, adapter_levels(dict(unet.config)),
+    )  # fmt: skip
+    own = encoder.state_dict()
+    known = {k: v for k, v in aligned.state_dict().items() if k in own and own[k].shape == v.shape}
+    encoder.load_state_dict({**own, **known})
+    return Denoiser(unet, encoder)

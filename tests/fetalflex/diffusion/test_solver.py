@@ -1,0 +1,65 @@
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+
+from fetalflex.diffusion.objective import clean_estimate, flow_loss, interpolate, sample_times, velocity
+from fetalflex.diffusion.solver import euler, heun, noise, time_grid, time_grids
+
+
+def curved(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    return torch.sin(x) + 0.3 * t[:, None, None, None]
+
+
+def test_euler_equals_diffusers_flow_match_euler() -> None:
+    times = time_grid(12)
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
+    scheduler.set_timesteps(sigmas=times[:-1].tolist())
+    x = noise([1, 2], 8)
+    theirs = x
+    for sigma, step in zip(scheduler.sigmas[:-1], scheduler.timesteps, strict=True):
+        theirs = scheduler.step(curved(theirs, sigma.expand(2)), step, theirs).prev_sample
+    assert torch.allclose(euler(curved, x, times), theirs, atol=1e-6)
+
+
+def test_heun_is_of_second_order() -> None:
+    x = noise([3], 8)
+    exact = heun(curved, x, time_grid(2000))
+    errors = [float((heun(curved, x, time_grid(n)) - exact).abs().max()) for n in (20, 40)]
+    assert errors[0] / errors[1] > 3
+    assert errors[1] < float((euler(curved, x, time_grid(40)) - exact).abs().max()) / 10
+
+
+@pytest.mark.parametrize("solver", [euler, heun])
+def test_a_straight_path_is_exact_in_one_step(solver: object) -> None:
+    clean, start = noise([1], 8), noise([2], 8)
+    out = solver(lambda x, t: velocity(clean, start), start, time_grid(1))  # type: ignore[operator]
+    assert torch.allclose(out, clean, atol=1e-6)
+
+
+def test_a_grid_per_image_equals_each_alone() -> None:
+    x, starts = noise([1, 2], 8), torch.tensor([0.3, 0.9])
+    both = euler(curved, x, time_grids(5, starts))
+    for i in range(2):
+        assert torch.equal(both[i : i + 1], euler(curved, x[i : i + 1], time_grid(5) * starts[i]))
+
+
+def test_noise_depends_on_its_own_seed_alone() -> None:
+    assert torch.equal(noise([5, 6], 8)[1], noise([6], 8)[0])
+
+
+def test_clean_estimate_inverts_the_path() -> None:
+    clean, eps, t = noise([1], 8), noise([2], 8), torch.tensor([0.4])
+    assert torch.allclose(clean_estimate(interpolate(clean, eps, t), velocity(clean, eps), t), clean, atol=1e-6)
+
+
+def test_loss_of_the_true_velocity_is_zero() -> None:
+    clean, eps, t = noise([1, 2], 8), noise([3, 4], 8), torch.tensor([0.1, 0.7])
+    assert not flow_loss(lambda x, s: velocity(clean, eps), clean, eps, t).any()
+
+
+def test_times_follow_the_logit_normal_law() -> None:
+    times = sample_times(4096, 0.5, 1.2, torch.Generator().manual_seed(0))
+    logits = torch.logit(times)
+    assert logits.mean() == pytest.approx(0.5, abs=0.02)
+    assert logits.std() == pytest.approx(1.2, abs=0.03)
+    assert 0 < times.min() < times.max() < 1
