@@ -20,8 +20,8 @@ FIRST_WEEK, LAST_WEEK = 14.0, 40.0
 # Atrial width does not change with age: mean 7.6, SD 0.6 mm from 14 to 38 weeks; above 10 mm is ventriculomegaly.
 # Source: Cardoza, Goldstein, Filly, Radiology 1988;169:711-4.
 ATRIAL_WIDTH_MM, ATRIAL_WIDTH_SD_MM, ATRIAL_LIMIT_MM = 7.6, 0.6, 10.0
-# Circumference of the heart over that of the thorax. Source: Paladini et al., Ultrasound Obstet Gynecol 1990;
-# about one half over the second half of pregnancy (AIUM/ISUOG teaching value).
+# Circumference of the heart over that of the thorax, about one half at all ages. Source of the measure: Paladini,
+# Chita, Allan, Arch Dis Child 1990;65:20-3; the values are our rounding.
 CARDIOTHORACIC_RATIO, CARDIOTHORACIC_SD = 0.50, 0.03
 
 _MEAN: dict[str, Callable[[float], float]] = {
@@ -100,8 +100,8 @@ def femur_length_mm(weeks: float) -> float:
 
 
 def thoracic_circumference_mm(weeks: float) -> float:
-    """Return the mean thoracic circumference: 0.89 of the abdominal one (our estimate; a constant ratio near 0.89 is
-    the finding of Chitkara et al., Am J Obstet Gynecol 1987;156:1069-74).
+    """Return the mean thoracic circumference: 0.89 of the abdominal one (our estimate; that they keep a nearly
+    constant ratio: Chitkara et al., Am J Obstet Gynecol 1987;156:1069-74).
     """
     return 0.89 * mean_mm("ac", weeks)
 
@@ -113,7 +113,7 @@ def stomach_length_mm(weeks: float) -> float:
 
 def csp_width_mm(weeks: float) -> float:
     """Return the width of the cavum septi pellucidi: 2.5 mm at 15 to 6 mm at 27 weeks, then constant (our estimate,
-    after the course described by Jou et al., Ultrasound Obstet Gynecol 1998;12:15-9).
+    after the course described by Jou et al., Ultrasound Obstet Gynecol 1998;12:419-21).
     """
     return 2.5 + 3.5 * (min(max(_in_range(weeks), 15.0), 27.0) - 15.0) / 12.0
 
