@@ -29,7 +29,7 @@ from fetalflex.dicom.isolated import IsolatedDecoder
 from fetalflex.dicom.keys import PseudonymKey, keyed_hash
 from fetalflex.dicom.pixels import is_doppler
 from fetalflex.dicom.read import Frame, Limits, guarded, read_frames, read_header
-from fetalflex.dicom.region import Geometry, find_region, fit_geometry, read_calibration
+from fetalflex.dicom.region import Geometry, choose_crop, fit_geometry, read_calibration
 from fetalflex.errors import NoUsableFramesError, QuarantineError, Reason
 from fetalflex.masks.annotations import Annotation, Annotations, fit_annotation, read_annotations
 from fetalflex.params import Center, Ingest
@@ -141,7 +141,7 @@ def _fit(frame: Frame, header: Dataset, max_side_px: int) -> Geometry:
     """Return the geometry of a frame. Raises: QuarantineError no_ultrasound_region, colour_doppler, bad_dimensions."""
     with guarded(Reason.DECODE_FAILED, "calibrated regions cannot be read"):
         calibration = read_calibration(header)
-    crop = calibration.region or find_region(frame.grey)
+    crop = choose_crop(calibration, frame.grey)
     x0, y0, x1, y1 = crop
     if is_doppler(None if frame.coloured is None else frame.coloured[y0:y1, x0:x1]):
         raise QuarantineError(Reason.COLOUR_DOPPLER, "more than 1 % of the region is coloured")

@@ -102,6 +102,23 @@ def read_calibration(header: Dataset) -> Calibration:
     return Calibration(None, None if stale else _pixel_spacing(header))
 
 
+def choose_crop(calibration: Calibration, grey: Grey) -> Rectangle:
+    """Return the rectangle to cut out: the header's region, else the bright area that is found in the image.
+
+    A region as large as the whole screen tells a spacing, not where the ultrasound is: then it is looked for, too.
+    Raises: QuarantineError no_ultrasound_region, where the header names no region and none is found.
+    """
+    whole = (0, 0, grey.shape[1], grey.shape[0])
+    if calibration.region is not None and calibration.region != whole:
+        return calibration.region
+    try:
+        return find_region(grey)
+    except QuarantineError:
+        if calibration.region is None:
+            raise
+        return whole
+
+
 def find_region(grey: Grey) -> Rectangle:
     """Return the rectangle around the largest connected bright areas: the sector on a dark screen, without texts.
 

@@ -1,0 +1,176 @@
+import csv
+import re
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian
+
+from fetalflex.dicom.isolated import IsolatedDecoder
+from fetalflex.dicom.read import Frame, Limits, frame_numbers, read_frames, read_header
+from fetalflex.errors import QuarantineError, Reason
+from tests.fetalflex.dicom.samples import real_data, screen, write_image
+
+
+def frames(path: Path, limits: Limits = Limits()) -> list[Frame]:
+    with IsolatedDecoder() as decoder:
+        return list(read_frames(path, decoder, limits))
+
+
+def reason(path: Path, limits: Limits = Limits()) -> Reason:
+    with pytest.raises(QuarantineError) as caught:
+        frames(path, limits)
+    return caught.value.reason
+
+
+def changed(path: Path, **values: object) -> Path:
+    data = dcmread(path)
+    for keyword, value in values.items():
+        if value is None:
+            delattr(data, keyword)
+        else:
+            setattr(data, keyword, value)
+    dcmwrite(path, data)
+    return path
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    write_image(tmp_path / "a.dcm")
+    return tmp_path / "a.dcm"
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "rle", "jpeg-lossless"])
+def test_reads_every_grey_level_back(tmp_path: Path, syntax: str) -> None:
+    write_image(tmp_path / "a.dcm", syntax=syntax)
+    (frame,) = frames(tmp_path / "a.dcm")
+    np.testing.assert_array_equal(frame.grey, screen())
+    assert frame.coloured is None
+
+
+def test_colour_becomes_luma_and_tells_where_it_is_coloured(tmp_path: Path) -> None:
+    pixels = np.repeat(screen()[..., None], 3, axis=2)
+    pixels[30:60, 40:80] = (200, 20, 20)
+    write_image(tmp_path / "a.dcm", pixels=pixels)
+    (frame,) = frames(tmp_path / "a.dcm")
+    assert frame.grey[40, 50] == round(0.299 * 200 + 0.701 * 20)
+    np.testing.assert_array_equal(frame.grey[70:], screen()[70:])
+    assert frame.coloured is not None
+    assert int(frame.coloured.sum()) == 30 * 40
+
+
+def test_inverts_monochrome1(image: Path) -> None:
+    (frame,) = frames(changed(image, PhotometricInterpretation="MONOCHROME1"))
+    np.testing.assert_array_equal(frame.grey, 255 - screen())
+
+
+def test_applies_rescale_and_the_first_window(image: Path) -> None:
+    (frame,) = frames(changed(image, RescaleSlope=2, RescaleIntercept=-10, WindowCenter=[100, 5], WindowWidth=[101, 5]))
+    expected = ((screen().astype(float) * 2 - 10 - 99.5) / 100 + 0.5).clip(0, 1) * 255
+    np.testing.assert_allclose(frame.grey, expected, atol=0.51)
+
+
+def test_reads_twelve_bits_to_eight(image: Path) -> None:
+    wide = screen().astype(np.uint16) * 16
+    path = changed(image, BitsAllocated=16, BitsStored=12, HighBit=11, PixelData=wide.tobytes())
+    (frame,) = frames(path)
+    np.testing.assert_allclose(frame.grey, screen(), atol=1)
+
+
+def test_of_a_clip_the_first_and_the_middle_frame_are_read(image: Path) -> None:
+    clip = np.stack([np.full((120, 160), 10 * i, np.uint8) for i in range(5)])
+    path = changed(image, NumberOfFrames=5, PixelData=clip.tobytes(), SOPClassUID="1.2.840.10008.5.1.4.1.1.3.1")
+    assert [(f.number, int(f.grey[0, 0])) for f in frames(path)] == [(0, 0), (2, 20)]
+    assert frame_numbers(1, 2) == [0]
+    assert frame_numbers(30, 3) == [0, 10, 20]
+
+
+def test_names_why_a_file_is_no_image(image: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Jane Doe")
+    assert reason(tmp_path / "notes.txt") == Reason.NOT_DICOM
+    (tmp_path / "head.dcm").write_bytes(image.read_bytes()[:140])
+    assert reason(tmp_path / "head.dcm") in (Reason.NOT_DICOM, Reason.TRUNCATED, Reason.UNSUPPORTED_TRANSFER_SYNTAX)
+    (tmp_path / "cut.dcm").write_bytes(image.read_bytes()[:-9000])
+    assert reason(tmp_path / "cut.dcm") == Reason.TRUNCATED
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"SOPClassUID": CTImageStorage}, Reason.NOT_ULTRASOUND),
+        ({"Rows": 0}, Reason.BAD_DIMENSIONS),
+        ({"Rows": 65535, "Columns": 65535}, Reason.TOO_LARGE),
+        ({"BitsAllocated": 7}, Reason.BAD_DIMENSIONS),
+        ({"PixelData": b""}, Reason.NO_PIXELS),
+        ({"PhotometricInterpretation": None}, Reason.DECODE_FAILED),
+        ({"PhotometricInterpretation": "HSV"}, Reason.DECODE_FAILED),
+        ({"Rows": None, "Columns": None}, Reason.NO_PIXELS),
+    ],
+)
+def test_names_what_is_wrong_with_an_image(image: Path, values: dict[str, object], expected: Reason) -> None:
+    assert reason(changed(image, **values)) == expected
+
+
+def test_refuses_a_file_over_the_limit_before_reading_it(image: Path) -> None:
+    assert reason(image, replace(Limits(), max_bytes=1000)) == Reason.TOO_LARGE
+
+
+def test_refuses_deflated_files_without_inflating_them(image: Path, tmp_path: Path) -> None:
+    data = dcmread(image)
+    data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dcmwrite(tmp_path / "bomb.dcm", data)
+    bomb = (tmp_path / "bomb.dcm").read_bytes()
+    (tmp_path / "bomb.dcm").write_bytes(bomb + zlib.compress(bytes(10**6)))
+    assert reason(tmp_path / "bomb.dcm") == Reason.UNSUPPORTED_TRANSFER_SYNTAX
+
+
+def test_survives_sequences_nested_beyond_reason(image: Path, tmp_path: Path) -> None:
+    nested = Dataset()
+    for _ in range(150):
+        outer = Dataset()
+        outer.ContentSequence = [nested]
+        nested = outer
+    data = dcmread(image)
+    data.ContentSequence = [nested]
+    dcmwrite(tmp_path / "deep.dcm", data)
+    try:
+        assert read_header(tmp_path / "deep.dcm").SOPInstanceUID
+    except QuarantineError as error:
+        assert error.reason == Reason.DECODE_FAILED
+
+
+def test_a_dead_decoder_costs_one_file_and_starts_again(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.dcm", syntax="jpeg-lossless")
+    with IsolatedDecoder() as decoder:
+        assert len(list(read_frames(tmp_path / "a.dcm", decoder))) == 1
+        process = decoder._process
+        assert process is not None
+        process.kill()
+        process.wait()
+        assert len(list(read_frames(tmp_path / "a.dcm", decoder))) == 1
+        with pytest.raises(QuarantineError, match="refused"):
+            decoder.decode(str(tmp_path / "absent.dcm"), 0)
+
+
+def test_every_real_ultrasound_file_is_decoded_or_has_a_reason() -> None:
+    folder = real_data("us_dicom")
+    with (folder / "MANIFEST.csv").open() as stream:
+        listed = list(csv.DictReader(stream))
+    assert listed
+    table = []
+    with IsolatedDecoder() as decoder:
+        for row in listed:
+            try:
+                read = list(read_frames(folder / row["file"], decoder))
+            except QuarantineError as error:
+                table.append((row["file"], error.reason.value))
+                continue
+            table.append((row["file"], f"{len(read)} frames, mean {read[0].grey.mean():.1f}"))
+            stated = re.search(r"min\d+ max\d+ mean([\d.]+)", row["decode"])
+            if row["pi"].startswith("MONOCHROME") and stated:
+                assert abs(float(read[0].grey.mean()) - float(stated[1])) < 0.2, row["file"]
+    print(*table, sep="\n")
+    assert sum("frames" in outcome for _, outcome in table) >= 28
