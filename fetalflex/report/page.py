@@ -1,0 +1,256 @@
+"""The report of a run: one self-contained HTML page. What was not run, or failed, is said in its place."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, StrictUndefined
+
+from fetalflex.artifacts import encode_png
+from fetalflex.quality.control import OVERALL
+from fetalflex.report.figures import COLOURS, Outline, loss_curves, outline_path, outlines
+
+Grey = npt.NDArray[np.uint8]
+Array = npt.NDArray[Any]
+State = Literal["Cached", "Completed", "Failed", "Not run"]
+Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was run, where and when. Times are in seconds; `date` is text as it is to be shown."""
+
+    preset: str
+    date: str
+    machine: str
+    seconds: float
+    git_commit: str
+    git_dirty: bool
+    data_version: str
+    model_sha256: str | None = None
+    title: str = "Synthetic fetal ultrasound"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the chain as it ended. `note`: why it failed or was not run."""
+
+    name: str
+    state: State
+    seconds: float = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class CenterCounts:
+    """Images of a center by plane, patients' group and, where unusable, by reason."""
+
+    name: str
+    title: str
+    role: str
+    planes: Mapping[str, int]
+    groups: Mapping[str, int]
+    quarantine: Mapping[str, int]
+    licence: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class SampleView:
+    """A real image, the asked layout [K, S, S] and the synthetic image. `accepted`: None where the gate did not run."""
+
+    real: Grey
+    maps: Array
+    synthetic: Grey
+    plane: str
+    center: str
+    image_id: str
+    dice: float | None = None
+    accepted: bool | None = None
+    kind: str = "normal"
+
+
+@dataclass(frozen=True, eq=False)
+class PairView:
+    """A counterfactual pair; outside `region` [S, S] not one pixel differs. `caption`: anomaly, severity, unit."""
+
+    before: Grey
+    after: Grey
+    region: Array
+    caption: str
+
+
+@dataclass(frozen=True, eq=False)
+class NearestView:
+    """A synthetic image beside the training image that is most like it."""
+
+    synthetic: Grey
+    training: Grey
+    image_id: str
+    correlation: float
+    distance: float
+    near_copy: bool
+
+
+@dataclass(frozen=True, eq=False)
+class ReportContext:
+    """Everything the page shows. Every part but `run` may be absent; the page then says so.
+
+    `quality`, `downstream`, `gate`: the JSON reports. `curves`: title -> {name: (steps, values)}.
+    """
+
+    run: Run
+    stages: Sequence[Stage] = ()
+    centers: Sequence[CenterCounts] = ()
+    samples: Sequence[SampleView] = ()
+    pairs: Sequence[PairView] = ()
+    nearest: Sequence[NearestView] = ()
+    curves: Mapping[str, Curves] = field(default_factory=dict)
+    quality: Mapping[str, Any] | None = None
+    downstream: Mapping[str, Any] | None = None
+    gate: Mapping[str, Any] | None = None
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One picture of the page: a PNG as base64 with outlines above it."""
+
+    png: str
+    side: int
+    alt: str
+    shapes: tuple[Outline, ...] = ()
+    dimmed: bool = False
+
+
+def render(context: ReportContext) -> str:
+    """Return the page as HTML: no file, font, script or picture from elsewhere; all text is escaped."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"seconds": duration, "figure": number, "percent": percent, "scale": scale}
+    template = environment.from_string((files("fetalflex.report") / "template.html").read_text(encoding="utf-8"))
+    control = list((context.quality or {}).get("control") or ())
+    return template.render(
+        c=context,
+        fidelity={row["name"]: row for row in (context.quality or {}).get("fidelity") or ()},
+        control=control,
+        overall=next((row for row in control if row["structure"] == OVERALL), None),
+        triptychs=[_triptych(sample) for sample in context.samples],
+        pairs=[_pair(pair) for pair in context.pairs],
+        nearest=[_nearest(item) for item in context.nearest],
+        curves=[(title, _base64(loss_curves(lines, title))) for title, lines in context.curves.items() if lines],
+        legend=_legend(context.samples),
+        planes=sorted({plane for center in context.centers for plane in center.planes}),
+        failed=[stage for stage in context.stages if stage.state == "Failed"],
+        warnings=_warnings(context),
+        ends=_ends(context.stages),
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people: 8 s, 3 min 05 s, 1 h 02 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a figure with so many decimals (fewer from 10 on), a true minus; a dash where there is none."""
+    if value is None or value != value:
+        return "–"
+    size = abs(value)
+    text = f"{size:.0f}" if size >= 100 else f"{size:.1f}" if size >= 10 else f"{size:.{digits}f}"
+    return f"−{text}" if value < 0 and float(text) else text
+
+
+def percent(value: float | None) -> str:
+    """Return a fraction in percent; a dash where there is none."""
+    return "–" if value is None or value != value else f"{100 * value:.1f} %"
+
+
+def scale(value: float | None, top: float, bottom: float = 0.0) -> str:
+    """Return a place between `bottom` and `top` as CSS percent, held inside."""
+    if value is None or top <= bottom:
+        return "0%"
+    return f"{100 * min(1.0, max(0.0, (value - bottom) / (top - bottom))):.2f}%"
+
+
+def _warnings(context: ReportContext) -> list[str]:
+    quality = context.quality or {}
+    names = {"kid": "KID", "frechet": "Fréchet distance"}
+    found = [
+        f"{names.get(r['name'], r['name'])}: {r['warning']}" for r in quality.get("fidelity") or () if r["warning"]
+    ]
+    found += [
+        f"Plane {row['plane']} is not part of the downstream comparison: {row['test']} test images of "
+        f"{row['patients']} patients, {row['train']} training images"
+        for row in (context.downstream or {}).get("left_out") or ()
+    ]
+    return found
+
+
+def _ends(stages: Sequence[Stage]) -> dict[str, Stage]:
+    """Return how each stage ended; of one with several instances (`ingest@center`) a failed one, else the first."""
+    ends: dict[str, Stage] = {}
+    for stage in stages:
+        base = stage.name.partition("@")[0]
+        if base not in ends or stage.state == "Failed":
+            ends[base] = stage
+    return ends
+
+
+def _legend(samples: Sequence[SampleView]) -> list[tuple[str, str]]:
+    seen = {shape.structure for sample in samples for shape in outlines(sample.maps)}
+    return [(name, colour) for name, colour in COLOURS.items() if name in seen]
+
+
+def _triptych(sample: SampleView) -> dict[str, Any]:
+    shapes = outlines(sample.maps)
+    asked = ", ".join(shape.structure for shape in shapes) or "no structure"
+    place = f"{sample.plane}, {sample.center}"
+    return {
+        "sample": sample,
+        "panels": [
+            ("real", _panel(sample.real, f"Real image: {place}")),
+            ("asked", _panel(sample.real, f"Asked layout: {asked}", shapes, dimmed=True)),
+            ("synthetic", _panel(sample.synthetic, f"Synthetic image: {place}")),
+        ],
+    }
+
+
+def _pair(pair: PairView) -> dict[str, Any]:
+    region = (Outline("region", "#ffb74d", outline_path(pair.region)),) if np.any(pair.region) else ()
+    change = np.abs(pair.after.astype(np.int16) - pair.before).astype(np.uint8)
+    outside = int(np.count_nonzero(change[~np.asarray(pair.region, bool)]))
+    return {
+        "caption": pair.caption,
+        "outside": outside,
+        "panels": [
+            ("before", _panel(pair.before, "Before the edit", region)),
+            ("after", _panel(pair.after, f"After: {pair.caption}", region)),
+            ("difference", _panel(change, "Absolute difference of the two", region)),
+        ],
+    }
+
+
+def _nearest(item: NearestView) -> dict[str, Any]:
+    return {
+        "item": item,
+        "panels": [
+            ("synthetic", _panel(item.synthetic, f"Synthetic image {item.image_id[:8]}")),
+            ("nearest training image", _panel(item.training, "The training image most like it")),
+        ],
+    }
+
+
+def _panel(image: Grey, alt: str, shapes: tuple[Outline, ...] = (), *, dimmed: bool = False) -> _Panel:
+    return _Panel(_base64(encode_png(image)), image.shape[0], alt, shapes, dimmed)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
