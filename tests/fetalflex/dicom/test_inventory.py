@@ -11,10 +11,10 @@ from tests.fetalflex.dicom.samples import KEY, write_center, write_image
 
 
 def test_a_missing_or_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="center absent: .* missing"):
+    with pytest.raises(SourceError, match=r"center absent: .* missing"):
         scan(tmp_path / "absent", KEY)
     (tmp_path / "empty" / "sub").mkdir(parents=True)
-    with pytest.raises(SourceError, match="center empty: .* empty"):
+    with pytest.raises(SourceError, match=r"center empty: .* empty"):
         build_manifest(tmp_path / "empty", KEY, {})
 
 
