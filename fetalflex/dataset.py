@@ -6,6 +6,8 @@ Polars is imported only where tables are read: training and sampling run on pack
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fetalflex.anatomy.layout import Layout, LayoutObject, mask_box
+from fetalflex.anatomy.layout import Layout, LayoutObject, box_mask, mask_box
 from fetalflex.anatomy.ontology import PLANE_NAMES, STRUCTURE_NAMES, plane_index, structure_index
-from fetalflex.artifacts import decode_png
+from fetalflex.artifacts import atomic, decode_png
 from fetalflex.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -69,7 +71,10 @@ class Cases:
         return self.take(self.groups == group)
 
     def layout(self, index: int) -> Layout:
-        """Return case `index` as a layout, in mm where its spacing is known, else in image units."""
+        """Return case `index` as a layout, in mm where its spacing is known, else in image units.
+
+        Raises: LayoutError where it has a structure that its plane does not have.
+        """
         spacing = float(self.spacings[index])
         extent, unit = (spacing * self.size, "mm") if np.isfinite(spacing) else (1.0, "image")
         objects = []
@@ -86,25 +91,27 @@ class Cases:
         )  # fmt: skip
 
     def save(self, path: Path) -> None:
-        """Pack into one compressed npz without pickled objects."""
+        """Pack into one compressed npz without pickled objects, whole or not at all; equal cases are equal bytes."""
         packed = {f.name: getattr(self, f.name) for f in fields(self)}
         packed |= {name: packed[name].astype(np.str_) for name in TEXT}
-        np.savez_compressed(path, **packed)
+        with atomic(path) as partial, partial.open("wb") as stream:
+            np.savez_compressed(stream, **packed)
 
     @staticmethod
     def load(path: Path) -> Cases:
         """Read packed cases. Raises: ArtifactError where the file is missing or none of ours."""
         try:
-            with np.load(path, allow_pickle=False) as packed:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as packed:
                 return Cases(**{f.name: packed[f.name] for f in fields(Cases)})
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise ArtifactError(f"{path}: no packed cases ({error}); pack them again") from error
 
 
 def to_canvas(pixels: Array, size: int, *, mask: bool = False) -> Array:
     """Scale an image [H, W] so that its longer side is `size`, centred on a black square [size, size].
 
-    Grey images are area-averaged (Lanczos when growing); masks are cut at one half.
+    Grey images (uint8) are area-averaged (Lanczos when growing); masks (bool) are averaged and cut at one half (nearest
+    when growing).
     """
     height, width = pixels.shape
     h, w, top, left = canvas_box(height, width, size)
@@ -127,12 +134,18 @@ def canvas_box(height: int, width: int, size: int) -> tuple[int, int, int, int]:
 def load_cases(frames: pl.DataFrame, masks: pl.DataFrame, splits: pl.DataFrame, size: int) -> Cases:
     """Join tables (schemas Frames, Masks, Splits) into arrays, ordered by case id.
 
-    Only cases that `splits` knows are taken. Raises: ArtifactError for a split's case without a frame.
+    Only cases that `splits` knows are taken. Raises: ArtifactError for a split's case without a frame, or a mask
+    that has not its frame's size.
     """
     groups = dict(zip(splits["case_id"], splits["group"], strict=True))
     rows = [r for r in frames.sort("case_id").iter_rows(named=True) if r["case_id"] in groups]
     if len(rows) != len(groups):
-        raise ArtifactError(f"{len(groups) - len(rows)} cases of the splits have no frame; re-run the stage masks")
+        missing = sorted(set(groups) - {r["case_id"] for r in rows})
+        raise ArtifactError(
+            f"{len(missing)} cases of the splits have no frame (first: {missing[0]}); re-run the stage masks"
+            if missing
+            else "frames: a case stands there more than once; re-run the stage ingest"
+        )
     by_case: dict[str, list[dict[str, Any]]] = {}
     for row in masks.iter_rows(named=True):
         by_case.setdefault(row["case_id"], []).append(row)
@@ -167,17 +180,23 @@ def load_cases(frames: pl.DataFrame, masks: pl.DataFrame, splits: pl.DataFrame, 
 def _shape(item: dict[str, Any], frame: tuple[int, ...], size: int) -> tuple[Array, int]:
     """Return one structure's canvas mask and where it comes from; a structure too small to see becomes its box."""
     if item["mask"] is not None and item["mask"]["bytes"] is not None:
-        mask = to_canvas(decode_png(item["mask"]["bytes"]) > 127, size, mask=True)
+        stored = decode_png(item["mask"]["bytes"])
+        if stored.shape != frame:
+            raise ArtifactError(
+                f"case {item['case_id']}: the mask of {item['structure']} is {stored.shape}, its frame {frame}; "
+                f"re-run the stage masks"
+            )
+        mask = to_canvas(stored > 127, size, mask=True)
         if mask.any():
             return mask, EXPERT if item["source"] == "expert" else PREDICTED
     h, w, top, left = canvas_box(frame[0], frame[1], size)
     sx, sy = w / frame[1], h / frame[0]
-    x0, x1 = left + item["x0"] * sx, left + item["x1"] * sx
-    y0, y1 = top + item["y0"] * sy, top + item["y1"] * sy
-    mask = np.zeros((size, size), bool)
-    mask[int(y0) : max(int(y0) + 1, round(y1)), int(x0) : max(int(x0) + 1, round(x1))] = True
-    kind = item["source"] == "expert" and item["mask"] is None
-    return mask, EXPERT_BOX if kind else EXPERT if item["source"] == "expert" else PREDICTED
+    box = (left + item["x0"] * sx, top + item["y0"] * sy, left + item["x1"] * sx, top + item["y1"] * sy)
+    mask = box_mask(box, size, size)
+    if item["source"] != "expert":
+        return mask, PREDICTED
+    only_box = item["mask"] is None or item["mask"]["bytes"] is None
+    return mask, EXPERT_BOX if only_box else EXPERT
 
 
 def from_canvas(mask: Array, height: int, width: int) -> Array:

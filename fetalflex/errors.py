@@ -96,6 +96,9 @@ class QuarantineError(FetalFlexError):
     """
 
     def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(f"{reason.value}: {detail}")
+        super().__init__(reason, detail)  # as given, so that it can be copied and sent between processes
         self.reason = reason
         self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason.value}: {self.detail}"

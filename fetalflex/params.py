@@ -297,7 +297,7 @@ def parse(value: Any, model: type[_Model], name: str) -> _Model:
         return model.model_validate_json(json.dumps(_plain(value, name, ())))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        key = _key(first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             message = f"unknown key; expected one of {', '.join(_keys(model, first['loc'][:-1]))}"
@@ -305,6 +305,11 @@ def parse(value: Any, model: type[_Model], name: str) -> _Model:
         found = "" if first["type"] in ("missing", "value_error") else f"; found {first['input']!r}"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise ParameterError(f"{name}: {key}: {message}{found}{more}") from error
+
+
+def _key(path: tuple[int | str, ...]) -> str:
+    text = ".".join(str(part) for part in path) or "the file"
+    return text if text.isprintable() else repr(text)
 
 
 def _keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
@@ -326,5 +331,4 @@ def _plain(value: Any, name: str, path: tuple[str, ...]) -> Any:
         return [_plain(v, name, (*path, str(i))) for i, v in enumerate(value)]
     if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
         return value
-    key = ".".join(path) or "the file"
-    raise ParameterError(f"{name}: {key}: expected text, a finite number, a list or a map; found {value!r}")
+    raise ParameterError(f"{name}: {_key(path)}: expected text, a finite number, a list or a map; found {value!r}")

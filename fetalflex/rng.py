@@ -8,7 +8,8 @@ import numpy as np
 def derive_seed(seed: int, *names: str | int) -> int:
     """Return a 63-bit seed that depends on `seed` and on every name, and on nothing else.
 
-    SHA-256 over the length-prefixed parts, so that ("ab", "c") and ("a", "bc") differ.
+    SHA-256 over the length-prefixed parts, so that ("ab", "c") and ("a", "bc") differ. A number and its decimal text
+    are the same name.
 
     >>> derive_seed(1, "case", "a") == derive_seed(1, "case", "a")
     True

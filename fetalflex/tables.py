@@ -12,6 +12,7 @@ from typing import Any
 
 import dataframely as dy
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fetalflex.artifacts import atomic
@@ -19,6 +20,8 @@ from fetalflex.errors import ArtifactError
 
 ROW_GROUP = 64
 GROUPS = ("train", "judge", "test")
+_VALUES = {pl.Float64: "float64", pl.Int32: "int32", pl.Int64: "int64", pl.Boolean: "bool"}  # all else is text
+_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def _picture(*, nullable: bool = False) -> dy.Struct:
@@ -151,45 +154,82 @@ class Scores(dy.Schema):
 def write_shard(path: Path, rows: Iterable[dict[str, Any]] | pl.DataFrame, schema: type[dy.Schema]) -> None:
     """Validate rows against `schema` and write them as one Parquet shard, sorted by primary key.
 
+    Columns of a data frame that the schema does not have are left out; in a dict they are an error.
     Raises: ArtifactError naming the rule that a row breaks.
     """
     columns = schema.create_empty().schema
-    table = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows), schema=columns)
-    keys = schema.primary_key() or list(columns)[:1]
     try:
+        table = rows if isinstance(rows, pl.DataFrame) else _to_table(list(rows), columns)
+        # Without a primary key the order of all values decides, or equal content would not be equal bytes.
+        keys = schema.primary_key() or [name for name, kind in columns.items() if not isinstance(kind, pl.Struct)]
         valid = schema.validate(table.select(list(columns)).sort(keys), cast=True)
-    except (dy.exc.ValidationError, dy.exc.SchemaError, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(f"{path.name}: rows break the schema {schema.__name__}: {error}") from error
-    arrow = valid.to_arrow()
-    features = {name: {"_type": "Image"} for name, kind in columns.items() if isinstance(kind, pl.Struct)}
-    info = {"info": {"features": features | _value_features(columns)}}
-    arrow = arrow.replace_schema_metadata({"huggingface": json.dumps(info, sort_keys=True)})
+    except (dy.exc.ValidationError, dy.exc.SchemaError, pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{path.name}: rows break the schema {schema.__name__}: {_one_line(error)}") from error
+    arrow = valid.to_arrow().cast(_arrow_schema(columns))
     with atomic(path) as partial:
         pq.write_table(arrow, partial, row_group_size=ROW_GROUP, compression="zstd")
 
 
-def _value_features(columns: pl.Schema) -> dict[str, dict[str, str]]:
-    names = {pl.Float64: "float64", pl.Int32: "int32", pl.Int64: "int64", pl.Boolean: "bool"}
-    return {
-        name: {"_type": "Value", "dtype": names.get(type(kind), "string")}
+def _to_table(rows: list[dict[str, Any]], columns: pl.Schema) -> pl.DataFrame:
+    unknown = sorted({key for row in rows for key in row} - set(columns))
+    if unknown:
+        raise ValueError(f"unknown columns {', '.join(unknown)}; expected {', '.join(columns)}")
+    # Polars makes silent nulls of what is no struct, and of words outside an enum: these enter as text instead.
+    pictures = [name for name, kind in columns.items() if isinstance(kind, pl.Struct)]
+    for name, value in ((name, row.get(name)) for row in rows for name in pictures):
+        if value is not None and (not isinstance(value, dict) or set(value) != {"bytes", "path"}):
+            raise ValueError(f"{name} is {type(value).__name__}; expected a struct of bytes and path")
+    plain = {name: pl.String() if isinstance(kind, pl.Enum) else kind for name, kind in columns.items()}
+    return pl.DataFrame(rows, schema=plain)
+
+
+def _arrow_schema(columns: pl.Schema) -> pa.Schema:
+    """Return the Arrow schema with the `huggingface` metadata.
+
+    `datasets` takes a column for what the metadata say only where its Arrow type is exactly the feature's own (`string`
+    and `binary`, not polars' large ones), and refuses dictionaries, so an enum is stored as text.
+    """
+    fields = [
+        (name, _PICTURE if isinstance(kind, pl.Struct) else pa.type_for_alias(_word(kind)))
         for name, kind in columns.items()
-        if not isinstance(kind, pl.Struct)
+    ]
+    features = {
+        name: {"_type": "Image"} if isinstance(kind, pl.Struct) else {"_type": "Value", "dtype": _word(kind)}
+        for name, kind in columns.items()
     }
+    return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}}, sort_keys=True)})
+
+
+def _word(kind: pl.DataType) -> str:
+    return _VALUES.get(type(kind), "string")
 
 
 def read_shards(paths: Iterable[Path], schema: type[dy.Schema]) -> pl.DataFrame:
     """Read and validate shards into one table (empty where there are no paths).
 
-    Raises: ArtifactError naming the file that is damaged or of another schema.
+    Raises: ArtifactError naming the file that is damaged or of another schema, or the schema where two shards hold
+    the same key.
     """
-    tables = []
+    tables: list[pl.DataFrame] = []
     for path in sorted(paths):
         try:
             tables.append(schema.validate(pl.read_parquet(path), cast=True))
         except (dy.exc.ValidationError, dy.exc.SchemaError, pl.exceptions.PolarsError, OSError) as error:
             raise ArtifactError(
-                f"{path}: not a shard of {schema.__name__} ({error}); re-run the stage that writes it"
+                f"{path}: not a shard of {schema.__name__} ({_one_line(error)}); re-run the stage that writes it"
             ) from error
     if not tables:
         return schema.create_empty()
-    return pl.concat(tables)
+    table = pl.concat(tables)
+    keys = schema.primary_key()
+    if keys and table.select(keys).is_duplicated().any():
+        raise ArtifactError(
+            f"{len(tables)} shards of {schema.__name__}: rows with the same {', '.join(keys)} stand in more than one; "
+            f"re-run the stage that writes them"
+        )
+    return table
+
+
+def _one_line(error: Exception) -> str:
+    """Return a library's message without polars' query plan, on one line."""
+    return " ".join(str(error).split("Resolved plan")[0].split())

@@ -6,6 +6,7 @@ The canvas is a square of `extent` units (mm where the spacing is known, else `i
 
 import base64
 import json
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -37,7 +38,11 @@ class LayoutObject:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Everything that is asked of one image. `center` and `age_weeks` are None where nothing is asked."""
+    """Everything that is asked of one image. `center` and `age_weeks` are None where nothing is asked.
+
+    Raises: LayoutError for an unknown plane or unit, a structure that the plane does not have, a box that is empty
+    or leaves the frame, a mask that is no square of truth values, a number that is not finite.
+    """
 
     plane: str
     unit: Unit
@@ -47,23 +52,33 @@ class Layout:
     age_weeks: float | None = None
 
     def __post_init__(self) -> None:
-        if self.unit not in ("mm", "image") or not self.extent > 0:
+        if self.unit not in ("mm", "image") or not 0 < self.extent < math.inf:
             raise LayoutError(
                 f"layout: expected unit mm or image and a positive extent; found {self.unit}, {self.extent}"
             )
+        if self.age_weeks is not None and not 0 < self.age_weeks < math.inf:
+            raise LayoutError(f"layout: expected a positive age in weeks, or none; found {self.age_weeks}")
         allowed = plane(self.plane).structures
         for item in self.objects:
             if item.structure not in allowed:
                 raise LayoutError(
                     f"layout: {item.structure!r} is no structure of plane {self.plane!r}; expected {', '.join(allowed)}"
                 )
-            x0, y0, x1, y1 = item.box
-            margin = 1e-6 * self.extent
-            if not (-margin <= x0 < x1 <= self.extent + margin and -margin <= y0 < y1 <= self.extent + margin):
-                raise LayoutError(
-                    f"layout: the box of {item.structure!r} {tuple(round(v, 3) for v in item.box)} leaves the frame "
-                    f"of {self.extent:g} {self.unit}, or is empty"
-                )
+            self._check_object(item)
+
+    def _check_object(self, item: LayoutObject) -> None:
+        x0, y0, x1, y1 = item.box
+        margin = 1e-6 * self.extent
+        if not (-margin <= x0 < x1 <= self.extent + margin and -margin <= y0 < y1 <= self.extent + margin):
+            raise LayoutError(
+                f"layout: the box of {item.structure!r} {tuple(round(float(v), 3) for v in item.box)} leaves the frame "
+                f"of {self.extent:g} {self.unit}, or is empty"
+            )
+        mask = item.mask
+        if mask is not None and (mask.dtype != np.bool_ or mask.ndim != 2 or mask.shape[0] != mask.shape[1]):
+            raise LayoutError(
+                f"layout: the mask of {item.structure!r} is {mask.dtype} {mask.shape}; expected bool [S, S]"
+            )
 
     def find(self, structure: str) -> LayoutObject | None:
         """Return the first object of that structure, or None."""
@@ -79,14 +94,19 @@ class Layout:
         return replace(self, objects=tuple(replace(o, mask=None) for o in self.objects))
 
     def to_json(self) -> str:
-        """Return the layout as JSON; masks as base64 PNG."""
+        """Return the layout as JSON that gives the same layout back, number for number; masks as base64 PNG."""
         objects = [
-            {"structure": o.structure, "box": [round(v, 6) for v in o.box], "edited": o.edited}
+            {"structure": o.structure, "box": [float(v) for v in o.box], "edited": o.edited}
             | ({} if o.mask is None else {"mask": _mask_text(o.mask)})
             for o in self.objects
         ]
-        value: dict[str, Any] = {"plane": self.plane, "unit": self.unit, "extent": self.extent, "objects": objects}
-        value |= {"center": self.center, "age_weeks": self.age_weeks}
+        value: dict[str, Any] = {
+            "plane": self.plane,
+            "unit": self.unit,
+            "extent": float(self.extent),
+            "objects": objects,
+        }
+        value |= {"center": self.center, "age_weeks": None if self.age_weeks is None else float(self.age_weeks)}
         return json.dumps(value, sort_keys=True)
 
     @staticmethod
@@ -94,24 +114,17 @@ class Layout:
         """Read a layout. Raises: LayoutError where the JSON is none of ours."""
         try:
             value = json.loads(text)
-            objects = tuple(
-                LayoutObject(
-                    o["structure"],
-                    (float(o["box"][0]), float(o["box"][1]), float(o["box"][2]), float(o["box"][3])),
-                    _read_mask(o["mask"]) if "mask" in o else None,
-                    bool(o.get("edited", False)),
-                )
-                for o in value["objects"]
-            )
+            objects = tuple(_read_object(o) for o in value["objects"])
+            center, age = value.get("center"), value.get("age_weeks")
             return Layout(
                 value["plane"],
                 value["unit"],
                 float(value["extent"]),
                 objects,
-                value.get("center"),
-                value.get("age_weeks"),
+                None if center is None else str(center),
+                None if age is None else float(age),
             )
-        except (KeyError, TypeError, IndexError, ValueError, ArtifactError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, ArtifactError) as error:
             raise LayoutError(f"layout JSON cannot be read: {error!r}; see docs/layouts.md for its form") from error
 
 
@@ -130,14 +143,19 @@ class LayoutMaps:
 
 
 def rasterize(layout: Layout, size: int) -> LayoutMaps:
-    """Draw a layout on `size` x `size` pixels. Several objects of one structure are united."""
+    """Draw a layout on `size` x `size` pixels. Several objects of one structure are united.
+
+    A mask that is too small to be seen on this grid is drawn as its box, so nothing that is asked vanishes.
+    """
     k = len(STRUCTURE_NAMES)
     maps = np.zeros((k, size, size), np.float32)
     kinds = np.zeros(k, np.int64)
     boxes = np.zeros((k, 4), np.float32)
     for item in layout.objects:
         index = structure_index(item.structure)
-        filled = box_mask(item.box, layout.extent, size) if item.mask is None else resize_mask(item.mask, size)
+        filled = None if item.mask is None else resize_mask(item.mask, size)
+        if filled is None or not filled.any():
+            filled = box_mask(item.box, layout.extent, size)
         fractions = np.asarray(item.box, np.float32) / layout.extent
         if kinds[index]:
             fractions = np.concatenate(
@@ -166,7 +184,8 @@ def mask_box(mask: Mask, extent: float) -> Box | None:
     if not len(ys):
         return None
     scale = extent / mask.shape[0]
-    return (xs.min() * scale, ys.min() * scale, (xs.max() + 1) * scale, (ys.max() + 1) * scale)
+    x0, y0, x1, y1 = (int(v) * scale for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
+    return (x0, y0, x1, y1)
 
 
 def resize_mask(mask: Mask, size: int) -> Mask:
@@ -176,6 +195,12 @@ def resize_mask(mask: Mask, size: int) -> Mask:
     method = Image.Resampling.BOX if size < mask.shape[0] else Image.Resampling.NEAREST
     grown = Image.fromarray(mask.astype(np.uint8) * 255).resize((size, size), method)
     return np.asarray(grown) > 127
+
+
+def _read_object(value: dict[str, Any]) -> LayoutObject:
+    x0, y0, x1, y1 = (float(v) for v in value["box"])
+    mask = _read_mask(value["mask"]) if "mask" in value else None
+    return LayoutObject(value["structure"], (x0, y0, x1, y1), mask, bool(value.get("edited", False)))
 
 
 def _mask_text(mask: Mask) -> str:
