@@ -39,7 +39,7 @@ DEVICES: dict[str, Device] = {
     ),
     "curved-b": Device(
         "curved-b", "Meridian Ultrasonics", "Pampero 50", "Hospital Materno Bahia Sur", 3.4, 2.5, 3.1, 62.0, 30.0, 144,
-        (400, 512), 32, 52.0, 10.0, 3.5, "rle",
+        (400, 512), 32, 52.0, 12.0, 3.5, "rle",
     ),
 }  # fmt: skip
 

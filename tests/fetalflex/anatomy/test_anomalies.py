@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -119,3 +121,21 @@ def test_grades_as_the_guideline_does() -> None:
         "normal", "mild", "mild", "moderate", "moderate", "severe",
     ]  # fmt: skip
     assert ANOMALIES["ventriculomegaly"].severity[0] == 10
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.floats(10, 22), st.floats(18, 34))
+def test_scale_without_spacing_follows_the_age(severity: float, weeks: float) -> None:
+    layout = replace(brain(extent=1.0, unit="image"), age_weeks=weeks)
+    older = replace(layout, age_weeks=min(40.0, weeks + 4))
+    assert millimetres_per_unit(older) > millimetres_per_unit(layout)
+    boxes = apply_anomaly(layout.boxes_only(), "ventriculomegaly", severity, generator(1))
+    x0, y0, x1, y1 = boxes.find("lateral-ventricle").box
+    assert min(x1 - x0, y1 - y0) * millimetres_per_unit(layout) == pytest.approx(severity, rel=0.01)
+
+
+def test_leaves_the_normal_layout_as_it_was() -> None:
+    before = brain()
+    text = before.to_json()
+    apply_anomaly(before, "ventriculomegaly", 15.0, generator(1))
+    assert before.to_json() == text

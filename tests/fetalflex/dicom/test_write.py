@@ -1,3 +1,4 @@
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -5,6 +6,8 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fetalflex.anatomy.ontology import structure
 from fetalflex.dicom.write import (
@@ -164,3 +167,26 @@ def test_refuses_annotations_that_do_not_fit(
 def test_uids_do_not_collide_and_are_legal() -> None:
     assert derive_uid("ab", "c") != derive_uid("a", "bc")
     assert all(len(derive_uid(i)) <= 64 and pydicom.uid.UID(derive_uid(i)).is_valid for i in range(100))
+
+
+def test_states_type_2_attributes_even_where_nothing_is_known(image: UltrasoundImage, tmp_path: Path) -> None:
+    write_ultrasound(tmp_path / "a.dcm", replace(image, extra={}))
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    for keyword in ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber",
+                    "ReferringPhysicianName", "PatientOrientation", "Manufacturer"):  # fmt: skip
+        assert keyword in data
+        assert not data[keyword].value
+    assert "BurnedInAnnotation" not in data
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 80), st.integers(0, 58), st.floats(0.5, 2.9), st.floats(0.5, 2.9))
+def test_any_box_inside_comes_back(x0: int, y0: int, width: float, height: float) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        uids = (derive_uid("image"), derive_uid("study"), derive_uid("series"))
+        data = write_ultrasound(Path(folder) / "a.dcm", UltrasoundImage(np.zeros((61, 83), np.uint8), *uids, "P"))
+        write_boxes(Path(folder) / "b.dcm", data, {"head": [(x0, y0, x0 + width, y0 + height)]}, "seed")
+        (group,) = hd.sr.srread(Path(folder) / "b.dcm").content.get_planar_roi_measurement_groups()
+        corners = group.roi.value
+    found = (*corners.min(axis=0), *corners.max(axis=0))
+    assert found == pytest.approx((x0, y0, x0 + width, y0 + height), abs=1e-4)
