@@ -50,9 +50,12 @@ def draw_weights(network: nn.Module, generator: torch.Generator) -> None:
     Source: He et al. 2015 (arXiv 1502.01852), equation 10.
     """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            # Small, so that the first steps learn features instead of undoing random logits.
+            nn.init.normal_(module.weight, std=0.01, generator=generator)
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
