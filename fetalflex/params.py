@@ -5,6 +5,7 @@ type or an impossible combination is a ParameterError that names the key and wha
 reads parameters.
 """
 
+import io
 import json
 from importlib.resources import files
 from math import isfinite
@@ -257,12 +258,23 @@ def read_center(path: Path) -> Center:
 
 
 def preset_text(name: str) -> str:
-    """Return the text of a preset's `params.yaml`. Raises: ParameterError where there is none of that name."""
+    """Return a whole `params.yaml` for a preset: its own values, and the default of every other.
+
+    DVC must see every value, so nothing is left to defaults there.
+    Raises: ParameterError where there is none of that name.
+    """
     folder = files("fetalflex") / "presets"
     names = sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
     if name not in names:
         raise ParameterError(f"preset {name!r} is unknown; expected one of {', '.join(names)}")
-    return (folder / f"{name}.yaml").read_text()
+    text = (folder / f"{name}.yaml").read_text()
+    values = parse(YAML(typ="safe", pure=True).load(text), Params, f"{name}.yaml").model_dump(mode="json")
+    out = io.StringIO()
+    out.writelines(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    writer = YAML()
+    writer.width = 120
+    writer.dump(values, out)
+    return out.getvalue()
 
 
 def embedded_center_text(name: str) -> str:

@@ -1,5 +1,6 @@
 """Progress that a person sees: bars on a terminal, a line now and then in a log."""
 
+import os
 import sys
 import threading
 import time
@@ -9,8 +10,15 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-console = Console(stderr=True, highlight=False)
+_TERMINAL = "FETALFLEX_TERMINAL"
+# A stage's output passes through the walk to the terminal, so the stage is told that one is at the other end.
+console = Console(stderr=True, highlight=False, force_terminal=True if os.environ.get(_TERMINAL) else None)
 _LINE_EVERY_S = 15.0
+
+
+def terminal_environment() -> dict[str, str]:
+    """Return what a child process needs to know of the terminal that its output is handed on to."""
+    return {_TERMINAL: "1", "COLUMNS": str(console.width)} if console.is_terminal else {}
 
 
 class _Display:

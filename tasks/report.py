@@ -1,9 +1,184 @@
-"""The report page, made by the walk after the stages."""
+"""The report page, made by the walk after the stages. It shows versions and times, so it is no output of DVC."""
 
+import os
+import platform
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
+import polars as pl
+
+from fetalflex import tables
+from fetalflex.anatomy.layout import Layout, rasterize
+from fetalflex.artifacts import atomic, decode_png, read_json, tree_sha256
+from fetalflex.dataset import Cases
+from fetalflex.errors import ArtifactError
+from fetalflex.params import Params
+from fetalflex.report.page import (
+    CenterCounts,
+    NearestView,
+    PairView,
+    ReportContext,
+    Run,
+    SampleView,
+    Stage,
+    render,
+)
+from tasks import versioning
+from tasks.cases import read_cases, read_synthetic
+from tasks.workspace import git_commit, load_center, load_params
+
+PAGE = Path("reports/index.html")
+_SHOWN, _SHOWN_PAIRS, _SHOWN_NEAREST = 16, 6, 6
+_STATES = {"NotRun": "Not run"}
+_T = TypeVar("_T")
 
 
-def write_report(root: Path, stages: list[dict[str, Any]]) -> Path | None:
-    """Placeholder until the page is wired."""
-    return None
+def write_report(root: Path, stages: list[dict[str, Any]]) -> Path:
+    """Write `reports/index.html` from what the stages left; what is missing is said on the page."""
+    params = load_params(root)
+    reports = {name: _json(root / "reports" / f"{name}.json") for name in ("quality", "downstream", "gate")}
+    cases = _if_there(lambda: read_cases(root, params))
+    made = _if_there(lambda: read_synthetic(root))
+    context = ReportContext(
+        run=_run(root, params, stages),
+        stages=[Stage(s["name"], _STATES.get(s["state"], s["state"]), s["seconds"], s["message"]) for s in stages],
+        centers=[_counts(root, name, folder) for name, folder in sorted(params.ingest.centers.items())],
+        curves=_curves(root),
+        quality=reports["quality"],
+        downstream=reports["downstream"],
+        gate=reports["gate"],
+        **_views(root, cases, made, reports),
+    )
+    path = root / PAGE
+    with atomic(path) as partial:
+        partial.write_text(render(context))
+    return path
+
+
+def _run(root: Path, params: Params, stages: list[dict[str, Any]]) -> Run:
+    commit, dirty = git_commit(root)
+    weights = root / "models" / "generator"
+    return Run(
+        preset=params.preset,
+        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        machine=f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        seconds=sum(s["seconds"] for s in stages),
+        git_commit=commit,
+        git_dirty=dirty,
+        data_version=versioning.data_version(root),
+        model_sha256=tree_sha256([weights]) if weights.is_dir() else None,
+    )
+
+
+def _if_there(read: Callable[[], _T]) -> _T | None:
+    """Return what is read, or None where a stage has not written it (yet)."""
+    try:
+        return read()
+    except ArtifactError:
+        return None
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    return read_json(path) if path.is_file() else None
+
+
+def _counts(root: Path, name: str, folder: str) -> CenterCounts:
+    profile, place = load_center(root, name), root / "data" / folder / name
+    frames = _if_there(lambda: tables.read_shards(place.glob("frames-*.parquet"), tables.Frames))
+    quarantine = _if_there(lambda: tables.read_shards(place.glob("quarantine.parquet"), tables.Quarantine))
+    splits_path = root / "data" / "masks" / "splits.parquet"
+    splits = tables.read_shards([splits_path], tables.Splits) if splits_path.is_file() else None
+    here = [] if splits is None else splits.filter(pl.col("center") == name)["group"].to_list()
+    return CenterCounts(
+        name=name,
+        title=profile.title,
+        role=profile.role,
+        planes=Counter([] if frames is None else frames["plane"].to_list()),
+        groups=Counter(here),
+        quarantine=Counter([] if quarantine is None else quarantine["reason"].to_list()),
+        licence=profile.licence,
+    )
+
+
+def _curves(root: Path) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
+    found: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    titles = {"guide": "Segmenters", "judge": "Segmenters", "aligner": "Pre-alignment", "generator": "Generator"}
+    for model, title in titles.items():
+        path = root / "models" / model / "curve.json"
+        if path.is_file():
+            curve = read_json(path)
+            found.setdefault(title, {})[model] = ([c["step"] for c in curve], [c["loss"] for c in curve])
+    return found
+
+
+def _views(
+    root: Path, cases: Cases | None, made: pl.DataFrame | None, reports: dict[str, dict[str, Any] | None]
+) -> dict[str, Any]:
+    """Return samples, pairs and nearest pairs; nothing where there are no synthetic images yet."""
+    if cases is None or made is None or made.is_empty():
+        return {}
+    number = {str(case): i for i, case in enumerate(cases.ids)}
+    scores_path = root / "reports" / "scores.parquet"
+    scores = tables.read_shards([scores_path], tables.Scores) if scores_path.is_file() else None
+    dice = {} if scores is None else dict(scores.select("image_id", "dice").iter_rows())
+    rejected = {r["image_id"] for r in (reports["gate"] or {}).get("images", {}).get("rejected", [])}
+    rows = {r["image_id"]: r for r in made.sort("image_id").iter_rows(named=True)}
+    judged = reports["gate"] is not None
+    shown = [r for r in rows.values() if r["kind"] in ("normal", "abnormal") and r["source_case"] in number]
+    samples = [
+        _sample_view(r, cases, number, dice.get(r["image_id"]), r["image_id"] not in rejected if judged else None)
+        for r in _spread(shown, _SHOWN)
+    ]
+    near = ((reports["quality"] or {}).get("privacy") or {}).get("nearest", [])
+    return {
+        "samples": samples,
+        "pairs": _pairs(list(rows.values())),
+        "nearest": [
+            NearestView(
+                _grey(rows[n["image_id"]]["image"]), cases.images[number[n["correlated_case"]]], n["image_id"],
+                n["correlation"], n["distance"], n["near_copy"],
+            )
+            for n in near[:_SHOWN_NEAREST]
+            if n["image_id"] in rows and n["correlated_case"] in number
+        ],
+    }  # fmt: skip
+
+
+def _spread(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Return up to `count` rows, taking planes, centers and kinds in turn: no plane hides the others."""
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["kind"], row["plane"], row["center"]), []).append(row)
+    queues = [groups[key] for key in sorted(groups)]
+    turns = [queue[i] for i in range(max(map(len, queues), default=0)) for queue in queues if i < len(queue)]
+    return turns[:count]
+
+
+def _sample_view(
+    row: dict[str, Any], cases: Cases, number: dict[str, int], dice: float | None, accepted: bool | None
+) -> SampleView:
+    maps = rasterize(Layout.from_json(row["layout"]), cases.size).maps
+    return SampleView(
+        real=cases.images[number[row["source_case"]]], maps=maps, synthetic=_grey(row["image"]), plane=row["plane"],
+        center=row["center"], image_id=row["image_id"], dice=dice, accepted=accepted, kind=row["kind"],
+    )  # fmt: skip
+
+
+def _pairs(rows: list[dict[str, Any]]) -> list[PairView]:
+    normal = {r["pair_id"]: r for r in rows if r["kind"] == "pair-normal"}
+    abnormal = [r for r in rows if r["kind"] == "pair-abnormal" and r["pair_id"] in normal]
+    return [
+        PairView(
+            _grey(normal[r["pair_id"]]["image"]), _grey(r["image"]), _grey(r["region"]) > 127,
+            f"{r['anomaly']}, {r['severity']:g} {r['severity_unit']}",
+        )
+        for r in abnormal[:_SHOWN_PAIRS]
+    ]  # fmt: skip
+
+
+def _grey(value: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return decode_png(value["bytes"])

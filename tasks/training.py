@@ -10,7 +10,6 @@ from fetalflex.artifacts import write_json
 from tasks.progress import bar
 from tasks.tracking import Tracker
 
-
 _Trained = TypeVar("_Trained", covariant=True)
 _Result = TypeVar("_Result")
 

@@ -12,6 +12,7 @@ import yaml
 
 from fetalflex.errors import StageError, WorkspaceError
 from tasks.process import die_with_parent
+from tasks.progress import terminal_environment
 
 _NODE = re.compile(r'^"([^"]+)";$', re.MULTILINE)
 _EDGE = re.compile(r'^"([^"]+)" -> "([^"]+)";$', re.MULTILINE)
@@ -78,24 +79,39 @@ def _reasons(change: Any) -> list[str]:
 
 
 def repro(root: Path, stage: str, *, force: bool = False) -> None:
-    """Bring one stage up to date. Its own output and progress go to the terminal; dvc's go to `.work/dvc.log`.
+    """Bring one stage up to date. The stage's progress goes to the terminal; dvc's own chatter to `.work/dvc.log`.
 
-    dvc dies with this process, and the stage with dvc. Raises: StageError naming the stage.
+    dvc dies with this process, and the stage with dvc. Raises: StageError naming the stage, with dvc's last word.
     """
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", *(["--force"] if force else []), stage]
     log = root / ".work" / "dvc.log"
     log.parent.mkdir(exist_ok=True)
-    with log.open("w") as out:
-        process = subprocess.Popen(  # the stage's bars come on stderr, dvc's chatter on stdout
-            command, cwd=root, env=_environment(), stdout=out, preexec_fn=die_with_parent
-        )
+    with (
+        log.open("w") as out,
+        subprocess.Popen(
+            command, cwd=root, env=_environment() | terminal_environment(), stdout=out, stderr=subprocess.PIPE,
+            preexec_fn=die_with_parent,
+        ) as process,
+    ):  # fmt: skip
+        said = _pass_on(process)
         code = process.wait()
     if code < 0:
         raise StageError(
             f"stage {stage}: dvc was killed by signal {-code}; 'fetalflex run' goes on from where it stopped"
         )
     if code:
-        raise StageError(f"stage {stage} failed (dvc ended with {code})")
+        raise StageError(f"stage {stage} failed: {said or f'dvc ended with {code}'}")
+
+
+def _pass_on(process: "subprocess.Popen[bytes]") -> str:
+    """Hand what dvc and its stage say on to the terminal as it comes; return dvc's own last error."""
+    tail = b""
+    while process.stderr is not None and (piece := os.read(process.stderr.fileno(), 65536)):
+        sys.stderr.write(piece.decode(errors="replace"))
+        sys.stderr.flush()
+        tail = (tail + piece)[-4096:]
+    errors = [line for line in tail.decode(errors="replace").splitlines() if line.startswith("ERROR: ")]
+    return errors[-1].removeprefix("ERROR: ") if errors else ""
 
 
 def lock_entry(root: Path, stage: str) -> dict[str, Any] | None:
