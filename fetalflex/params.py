@@ -70,9 +70,9 @@ class Ingest(_Section):
 class Masks(_Section):
     """The segmenters guide and judge. `min_confidence`: predictions below it are dropped."""
 
-    steps: Positive = 250
+    steps: Positive = 300
     batch_size: Positive = 8
-    learning_rate: Rate = 2e-3
+    learning_rate: Rate = 3e-3
     channels: Channels = (16, 32, 64)
     min_confidence: Fraction = 0.6
     shards: Positive = 4
@@ -99,23 +99,23 @@ class Train(_Section):
     `time_mean`, `time_std`: the logit-normal law of training times (0 is the image, 1 is noise).
     """
 
-    steps: Positive = 500
+    steps: Positive = 400
     batch_size: Positive = 8
-    learning_rate: Rate = 4e-4
+    learning_rate: Rate = 6e-4
     warmup_steps: Positive = 50
     ema_decay: Fraction = 0.99
-    channels: Channels = (32, 64, 128)
+    channels: Channels = (64, 96, 128)
     layers_per_block: Positive = 1
     patch: Literal[1, 2, 4] = 2
-    attention_side: Positive = 16
+    attention_side: Positive = 8
     control_channels: Annotated[int, Field(ge=0)] = 16
     time_mean: float = 0.0
     time_std: Annotated[float, Field(gt=0)] = 1.0
     drop_layout: Fraction = 0.1
     drop_object: Fraction = 0.1
-    box_probability: Fraction = 0.4
+    box_probability: Fraction = 0.3
     drop_modality: Fraction = 0.15
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16"] = "bf16"
     checkpoint_every: Positive = 100
 
 
@@ -139,7 +139,7 @@ class Sample(_Section):
     fine_steps: Positive = 6
     fine_time: tuple[Fraction, Fraction] = (0.3, 0.7)
     agreement: Fraction = 0.85
-    guidance: Annotated[float, Field(ge=0, le=10)] = 1.5
+    guidance: Annotated[float, Field(ge=0, le=10)] = 2.0
     repaint_jumps: Annotated[int, Field(ge=0, le=10)] = 1
     repaint_margin_px: Annotated[int, Field(ge=0)] = 2
     batch_size: Positive = 8

@@ -87,6 +87,11 @@ def test_config_without_a_key_is_refused(tmp_path: Path, damage: str) -> None:
         Segmenter.load(tmp_path)
 
 
+def test_too_many_channels_are_refused() -> None:
+    with pytest.raises(ModelError, match="expected 1 to 4"):
+        Segmenter((8,) * 5, ("head",), "guide")
+
+
 def test_weights_of_another_net_are_refused(tmp_path: Path) -> None:
     tiny.segmenter().save(tmp_path)
     text = (tmp_path / "config.json").read_text()
