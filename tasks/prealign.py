@@ -1,10 +1,13 @@
 """Pre-alignment of the layout encoder with an image encoder, on the training group."""
 
-from fetalflex.model.prealign import retrieval, train_aligner
+from fetalflex.imports import light_diffusers
 from tasks.cases import read_cases
 from tasks.stage import StageRun, writing_folder
 from tasks.tracking import Tracker
 from tasks.training import drive, write_curve
+
+with light_diffusers():
+    from fetalflex.model.prealign import retrieval, train_aligner
 
 
 def align(run: StageRun, tracker: Tracker) -> None:

@@ -13,12 +13,15 @@ from fetalflex.anatomy.layout import Layout, rasterize
 from fetalflex.anatomy.variation import vary_layout
 from fetalflex.artifacts import picture
 from fetalflex.dataset import Cases
-from fetalflex.diffusion.two_stage import SampleRequest, SampleResult, sample_images
 from fetalflex.errors import AnomalyError, TooFewCasesError
+from fetalflex.imports import light_diffusers
 from fetalflex.masks.segmenter import Segmenter
-from fetalflex.model.generator import Generator
 from tasks.cases import read_cases
 from tasks.stage import StageRun, writing_folder
+
+with light_diffusers():
+    from fetalflex.diffusion.two_stage import SampleRequest, SampleResult, sample_images
+    from fetalflex.model.generator import Generator
 
 _TRIES = 20
 

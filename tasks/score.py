@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,6 @@ from fetalflex.artifacts import decode_png, tree_sha256, write_json
 from fetalflex.dataset import EXPERT, EXPERT_BOX, Cases
 from fetalflex.errors import TooFewCasesError
 from fetalflex.masks.segmenter import Segmenter
-from fetalflex.model.prealign import Aligner
 from fetalflex.quality.control import control_dice, image_means, summarise
 from fetalflex.quality.features import CachedEncoder, Encoder, InceptionEncoder
 from fetalflex.quality.fidelity import Sample, measure, whole_patients
@@ -24,6 +23,9 @@ from fetalflex.quality.summary import quality_report
 from tasks.cases import patient_names, read_cases, read_synthetic
 from tasks.stage import StageRun
 from tasks.tracking import Tracker
+
+if TYPE_CHECKING:
+    from fetalflex.model.prealign import Aligner
 
 _CHUNK = 32
 Images = npt.NDArray[np.uint8]
@@ -113,7 +115,7 @@ class _AlignerEncoder:
     """The project's own image encoder; its name holds the weights' hash, under which features are cached."""
 
     name: str
-    aligner: Aligner
+    aligner: "Aligner"
 
     def features(self, images: Images) -> npt.NDArray[np.float32]:
         return self.aligner.image_features(images)
@@ -122,6 +124,8 @@ class _AlignerEncoder:
 def _encoder(run: StageRun) -> Encoder:
     if run.params.score.encoder == "inception":
         return InceptionEncoder(batch=_CHUNK)
+    from fetalflex.model.prealign import Aligner  # brings in diffusers, which the other encoder does not need
+
     aligner = Aligner.load(run.root / "models" / "aligner")
     return _AlignerEncoder(f"aligner-{tree_sha256([run.root / 'models' / 'aligner'])[:12]}", aligner)
 

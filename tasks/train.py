@@ -1,12 +1,15 @@
 """Training of the generator on the training group, conditioned on the aligned layout encoder."""
 
 from fetalflex.artifacts import tree_sha256
-from fetalflex.diffusion.train import Run, train_generator
-from fetalflex.model.prealign import Aligner
+from fetalflex.imports import light_diffusers
 from tasks.cases import read_cases
 from tasks.stage import StageRun, writing_folder
 from tasks.tracking import Tracker
 from tasks.training import drive, write_curve
+
+with light_diffusers():
+    from fetalflex.diffusion.train import Run, train_generator
+    from fetalflex.model.prealign import Aligner
 
 
 def train_model(run: StageRun, tracker: Tracker) -> None:

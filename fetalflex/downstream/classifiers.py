@@ -3,10 +3,12 @@
 from typing import Literal
 
 import torch
-from monai.networks.nets import DenseNet, ResNet
 from torch import nn
 
+from fetalflex.imports import import_monai
 from fetalflex.rng import derive_seed
+
+_NETS = import_monai("monai.networks.nets")
 
 Name = Literal["resnet", "densenet"]
 
@@ -23,7 +25,7 @@ def build_classifier(name: Name, classes: int, seed: int) -> nn.Module:
 
 
 def _resnet(classes: int) -> nn.Module:
-    network: nn.Module = ResNet(
+    network: nn.Module = _NETS.ResNet(
         block="basic",
         layers=[2, 2, 2, 2],
         block_inplanes=[8, 16, 32, 64],
@@ -37,7 +39,7 @@ def _resnet(classes: int) -> nn.Module:
 
 
 def _densenet(classes: int) -> nn.Module:
-    network: nn.Module = DenseNet(
+    network: nn.Module = _NETS.DenseNet(
         spatial_dims=2, in_channels=1, out_channels=classes, init_features=16, growth_rate=12, block_config=(4, 4, 4)
     )
     return network

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from monai.networks.nets import BasicUNet
 from scipy import ndimage
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from fetalflex.anatomy.layout import Box, Mask, mask_box
 from fetalflex.anatomy.ontology import PLANES, STRUCTURE_NAMES
 from fetalflex.dataset import ABSENT, EXPERT, PREDICTED, Cases
 from fetalflex.errors import ModelError
+from fetalflex.imports import import_monai
 from fetalflex.model.batches import (
     Moves,
     augment,
@@ -38,6 +38,7 @@ from fetalflex.model.checkpoint import (
 )  # fmt: skip
 from fetalflex.params import Masks
 
+BasicUNet = import_monai("monai.networks.nets").BasicUNet
 KIND = "fetalflex-segmenter"
 Role = Literal["guide", "judge"]
 Images = npt.NDArray[np.uint8]
