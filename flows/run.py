@@ -10,7 +10,7 @@ from fetalflex.dicom.keys import key_fingerprint
 from flows.pipeline import Plan, StageOutcome, make_plan, run_pipeline
 from tasks import fingerprints, incoming, tracking
 from tasks.process import exclusive
-from tasks.report import write_report
+from tasks.report import SHEET, write_report
 from tasks.server import prefect_settings, shared_server
 from tasks.stage import stage_names
 from tasks.workspace import check_ready, git_commit, load_params, state_folder, workspace_key
@@ -47,11 +47,8 @@ def run_workspace(root: Path) -> RunSummary:
         clock.lap("dvc: graph and status")
         with prefect_settings(server):
             clock.lap("waiting for the server")
-            outcomes = _tracked_walk(root, plan)
-        clock.skip()
+            outcomes, report = _walk_and_report(root, plan, clock)
         gate = _verdict(root, outcomes)
-        report = write_report(root, [o.as_dict() for o in outcomes])
-        clock.lap("report")
     return RunSummary(outcomes, clock.laps, gate, report)
 
 
@@ -70,13 +67,24 @@ class _Clock:
         self._last = time.monotonic()
 
 
-def _tracked_walk(root: Path, plan: Plan) -> list[StageOutcome]:
-    """Walk under one parent run in MLflow; where nothing is stale there is nothing to track."""
+def _walk_and_report(root: Path, plan: Plan, clock: _Clock) -> tuple[list[StageOutcome], Path]:
+    """Walk, write the page, and keep both under one parent run in MLflow (none where nothing is stale)."""
     if not plan.stale:
-        return run_pipeline(root, plan)
+        return _pages(root, run_pipeline(root, plan), clock)
     commit, dirty = git_commit(root)
-    with tracking.pipeline_run(root, {"git.commit": commit, "git.dirty": str(dirty).lower()}):
-        return run_pipeline(root, plan)
+    with tracking.pipeline_run(root, {"git.commit": commit, "git.dirty": str(dirty).lower()}) as tracker:
+        outcomes, page = _pages(root, run_pipeline(root, plan), clock)
+        for path in (page, root / SHEET):
+            if path.is_file():
+                tracker.artifact(path, "report")
+    return outcomes, page
+
+
+def _pages(root: Path, outcomes: list[StageOutcome], clock: _Clock) -> tuple[list[StageOutcome], Path]:
+    clock.skip()
+    page = write_report(root, [o.as_dict() for o in outcomes])
+    clock.lap("report")
+    return outcomes, page
 
 
 def _verdict(root: Path, outcomes: list[StageOutcome]) -> dict[str, Any] | None:

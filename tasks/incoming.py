@@ -6,9 +6,8 @@ Raw files are never a dependency of DVC, cached or pushed: only the manifest is.
 import shutil
 from pathlib import Path
 
-from fetalflex.dicom.ingest import build_manifest, read_manifest, write_manifest
-
 from fetalflex.artifacts import read_json, write_json
+from fetalflex.dicom.ingest import build_manifest, read_manifest, write_manifest
 from fetalflex.dicom.keys import PseudonymKey
 from fetalflex.errors import ParameterError, SourceError
 from fetalflex.params import Params, Phantom
@@ -30,7 +29,7 @@ def prepare(root: Path, params: Params) -> None:
         if spec is not None:
             draw_phantom(root, name, spec)
         refresh_manifest(root, name, key)
-    _remove_orphans(root, params)
+    remove_orphans(root, params)
 
 
 def check_centers(root: Path, params: Params) -> None:
@@ -92,7 +91,7 @@ def stale_manifest(root: Path, center: str, key: PseudonymKey) -> bool:
     return not path.is_file() or bool(read_manifest(path) != entries)
 
 
-def _remove_orphans(root: Path, params: Params) -> None:
+def remove_orphans(root: Path, params: Params) -> None:
     """Remove the frames of centers that are no longer listed: DVC leaves them behind."""
     for folder in ("frames", "test_only"):
         for found in (root / "data" / folder).glob("*"):

@@ -14,7 +14,6 @@ def align(run: StageRun, tracker: Tracker) -> None:
     """Train the aligner, note how well it retrieves held-out regions, and put it in place."""
     params = run.params
     cases = read_cases(run.root, params)
-    tracker.inputs({"data/masks": run.key})
     steps = train_aligner(
         cases.of_group("train"), params.prealign, params.train.patch, params.data.seed, run.work / "state",
         params.compute.train_threads,

@@ -17,6 +17,7 @@ from fetalflex.artifacts import atomic, decode_png, read_json, tree_sha256
 from fetalflex.dataset import Cases
 from fetalflex.errors import ArtifactError
 from fetalflex.params import Params
+from fetalflex.report.figures import Triptych, sample_grid
 from fetalflex.report.page import (
     CenterCounts,
     NearestView,
@@ -31,14 +32,14 @@ from tasks import versioning
 from tasks.cases import read_cases, read_synthetic
 from tasks.workspace import git_commit, load_center, load_params
 
-PAGE = Path("reports/index.html")
+PAGE, SHEET = Path("reports/index.html"), Path("reports/samples.png")
 _SHOWN, _SHOWN_PAIRS, _SHOWN_NEAREST = 16, 6, 6
 _STATES = {"NotRun": "Not run"}
 _T = TypeVar("_T")
 
 
 def write_report(root: Path, stages: list[dict[str, Any]]) -> Path:
-    """Write `reports/index.html` from what the stages left; what is missing is said on the page."""
+    """Write `reports/index.html` and `reports/samples.png` from what the stages left; what is missing is said there."""
     params = load_params(root)
     reports = {name: _json(root / "reports" / f"{name}.json") for name in ("quality", "downstream", "gate")}
     cases = _if_there(lambda: read_cases(root, params))
@@ -53,10 +54,13 @@ def write_report(root: Path, stages: list[dict[str, Any]]) -> Path:
         gate=reports["gate"],
         **_views(root, cases, made, reports),
     )
-    path = root / PAGE
-    with atomic(path) as partial:
-        partial.write_text(render(context))
-    return path
+    with atomic(root / PAGE) as partial:
+        partial.write_text(render(context), encoding="utf-8")
+    if context.samples:
+        rows = [Triptych(s.real, s.maps, s.synthetic, f"{s.plane}, {s.center}") for s in context.samples]
+        with atomic(root / SHEET) as partial:
+            partial.write_bytes(sample_grid(rows))
+    return root / PAGE
 
 
 def _run(root: Path, params: Params, stages: list[dict[str, Any]]) -> Run:

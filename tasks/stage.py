@@ -38,6 +38,7 @@ class StageRun:
     work: Path
     params: Params
     key: str
+    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
     def chunk(self, name: str) -> Path:
@@ -119,7 +120,7 @@ def open_stage(stage: str, item: str | None = None) -> Iterator[StageRun]:
                 shutil.rmtree(old)
         work = folder / key
         work.mkdir(exist_ok=True)
-        yield StageRun(name, root, work, params, key, tuple(definition["outs"]))
+        yield StageRun(name, root, work, params, key, tuple(definition["deps"]), tuple(definition["outs"]))
 
 
 def _inputs_hash(root: Path, definition: dict[str, Any]) -> str:

@@ -4,12 +4,14 @@ SQLite under the workspace unless MLFLOW_TRACKING_URI says otherwise. Metrics go
 ever enters an output of DVC: tracking only listens.
 """
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fetalflex.artifacts import tree_sha256
 from tasks.stage import StageRun
 from tasks.workspace import git_commit, state_folder
 
@@ -59,7 +61,8 @@ class Tracker:
 
         found = [
             DatasetInput(
-                Dataset(name, digest[:36], source_type="dvc", source=f'{{"path": "{name}"}}'),
+                # MLflow takes 36 characters of a digest.
+                Dataset(name, digest[:36], source_type="dvc", source=json.dumps({"path": name})),
                 [InputTag("mlflow.data.context", "input")],
             )
             for name, digest in datasets.items()
@@ -99,12 +102,12 @@ def crown(root: Path, sha256: str) -> str | None:
 
 
 @contextmanager
-def pipeline_run(root: Path, tags: Mapping[str, str]) -> Iterator[str]:
-    """Yield the id of the parent run; stages find it in the environment."""
+def pipeline_run(root: Path, tags: Mapping[str, str]) -> Iterator[Tracker]:
+    """Yield the parent run; stages find it in the environment."""
     with _run(root, "pipeline", None, tags) as run_id:
         os.environ[PARENT] = run_id
         try:
-            yield run_id
+            yield Tracker(root, run_id)
         finally:
             del os.environ[PARENT]
 
@@ -120,6 +123,7 @@ def stage_run(run: StageRun, params: Mapping[str, Any]) -> Iterator[Tracker]:
         found = [Param(name, str(value)[:500]) for name, value in params.items()]
         _client(run.root).log_batch(run_id, params=found)
         tracker = Tracker(run.root, run_id)
+        tracker.inputs({name: tree_sha256([run.root / name]) for name in run.inputs})
         try:
             yield tracker
         finally:

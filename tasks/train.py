@@ -17,7 +17,6 @@ def train_model(run: StageRun, tracker: Tracker) -> None:
     params = run.params
     cases = read_cases(run.root, params).of_group("train")
     aligner = Aligner.load(run.root / "models" / "aligner")
-    tracker.inputs({"data/masks": run.key, "models/aligner": run.key})
     where = Run(params.data.seed, run.work / "state", params.compute.train_threads, params.compute.device)
     curve = run.work / "curve.jsonl"
     generator = drive(train_generator(cases, aligner, params.train, where), params.train.steps, "train", curve, tracker)

@@ -40,6 +40,7 @@ def drive(
     """
     result: _Result | None = None
     with bar(label, total) as shown, curve.open("a") as out:
+        out.write("\n")  # a kill may have cut the last line: the next must not run into it
         for step in steps:
             numbers = _numbers(step)
             if math.isfinite(step.loss):
@@ -63,7 +64,7 @@ def read_curve(curve: Path) -> list[dict[str, float]]:
     """Return a curve's steps in order, each once; a line cut by a kill is left out, its step comes again."""
     found: dict[int, dict[str, float]] = {}
     for line in curve.read_text().splitlines() if curve.is_file() else []:
-        if line.endswith("}"):
+        if line.startswith("{") and line.endswith("}"):
             numbers = json.loads(line)
             found[int(numbers["step"])] = numbers
     return [found[step] for step in sorted(found)]

@@ -13,7 +13,10 @@ import pytest
 from fetalflex.errors import WorkspaceError
 from tasks.process import exclusive
 
-STAGE = "import time, os; from tasks.process import watch_caller; watch_caller(0.05); print(os.getpid(), flush=True); time.sleep(60)"
+STAGE = (
+    "import time, os; from tasks.process import watch_caller; watch_caller(0.05)\n"
+    "print(os.getpid(), flush=True); time.sleep(60)"
+)
 
 
 def _gone(pid: int, limit_s: float = 10.0) -> bool:
