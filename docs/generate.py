@@ -1,0 +1,260 @@
+"""`python docs/generate.py`: write the parts of the documentation that the code decides, so that they cannot drift.
+
+docs/params.md as a whole, and the table of quarantine reasons in docs/howto/onboard-a-folder.md. tests/test_docs.py
+holds the committed files against what this writes.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from fetalflex.errors import Reason
+from fetalflex.params import Center, Criterion, Params, Phantom
+from fetalflex.quality.gate import IMAGE_METRICS, RELEASE_METRICS
+
+DOCS = Path(__file__).resolve().parent
+PARAMS, ONBOARD = DOCS / "params.md", DOCS / "howto" / "onboard-a-folder.md"
+BEGIN, END = "<!-- reasons: written by docs/generate.py -->", "<!-- end of reasons -->"
+
+MEANINGS: dict[str, dict[str, str]] = {
+    "": {"preset": "name of the preset that the values came from; a label, it changes nothing"},
+    "data": {
+        "seed": "root of all randomness",
+        "image_size": "side of the square canvas, pixels",
+        "test_fraction": "share of patients kept for measuring, by hash",
+        "judge_fraction": "share of patients for the segmenter `judge`, by hash",
+    },
+    "compute": {
+        "runner": "how chunks are spread: `threads` in the stage's process, `dask` with the extra `dask`",
+        "workers": "chunks at work at once",
+        "threads": "torch threads per worker; changes the last bits of results",
+        "train_threads": "torch threads of `prealign` and `train`; changes the last bits of results",
+        "device": "where `train` runs",
+    },
+    "ingest": {
+        "centers": "center -> folder under data/ for its frames; `test_only` must match the profile's role",
+        "max_side_px": "longer frames are shrunk to this, pixels; their spacing grows with it",
+        "shards": "hash buckets, that is files, per center",
+    },
+    "masks": {
+        "steps": "training steps of each segmenter",
+        "batch_size": "images per step",
+        "learning_rate": "peak of AdamW's learning rate",
+        "channels": "channels per level of the UNet, at most four levels",
+        "min_confidence": "predicted structures with a lower mean probability are dropped",
+        "shards": "hash buckets of data/masks",
+        "checkpoint_every": "steps between checkpoints",
+    },
+    "prealign": {
+        "steps": "training steps",
+        "batch_size": "images per step; the contrastive losses compare within it",
+        "learning_rate": "peak of AdamW's learning rate",
+        "embedding": "length of tokens and embeddings",
+        "hidden": "channels of the encoders' feature maps",
+        "temperature": "temperature of the contrastive losses",
+        "checkpoint_every": "steps between checkpoints",
+    },
+    "train": {
+        "steps": "training steps",
+        "batch_size": "images per step",
+        "learning_rate": "peak of AdamW's learning rate",
+        "warmup_steps": "steps of linear warm-up",
+        "ema_decay": "decay of the averaged weights, which are the ones kept",
+        "channels": "channels of the UNet's blocks, multiples of 32",
+        "layers_per_block": "residual layers per block",
+        "patch": "the network runs at side image_size / patch",
+        "attention_side": "blocks attend where their map's side is at most this",
+        "control_channels": "layout features concatenated to the input; 0: tokens and residuals alone",
+        "time_mean": "mean of the logit of training times (0 is the image, 1 is noise)",
+        "time_std": "its standard deviation",
+        "drop_layout": "probability that a whole layout is left out",
+        "drop_object": "probability, per object, that it is left out",
+        "box_probability": "probability that an image's masks become boxes",
+        "drop_modality": "probability, each, that plane, center or age is left out",
+        "precision": "of the training's forward pass; sampling is always fp32",
+        "checkpoint_every": "steps between checkpoints",
+    },
+    "sample": {
+        "normal": "normal images",
+        "abnormal": "images with the anomaly",
+        "pairs": "counterfactual pairs (two images each)",
+        "anomaly": "which layout edit",
+        "severity_mm": "range of the severity, mm of atrial width",
+        "perturbation": "how far layouts of training cases are varied; 0: not at all",
+        "coarse_steps": "steps from noise; network evaluations per image of the coarse stage",
+        "fine_budget": "network evaluations per image that the fine stage may spend at most",
+        "fine_steps": "evaluations per round of the fine stage",
+        "fine_time": "time to which an image is noised again, at agreement 1 and at agreement 0",
+        "agreement": "agreement with the asked layout at which refinement stops",
+        "guidance": "scale of classifier-free guidance; 1: none",
+        "repaint_jumps": "resampling jumps per step of a repaint",
+        "repaint_margin_px": "how far the region of a repaint is grown, pixels",
+        "batch_size": "constant, padded batch; another value changes the last bits of images",
+        "shards": "hash buckets of data/synthetic",
+    },
+    "score": {
+        "encoder": "features for the distances: `inception`, or the project's own `aligner`",
+        "bootstrap": "bootstrap draws behind each interval",
+        "max_real": "real images per group that are compared with, whole patients",
+    },
+    "evaluate": {
+        "models": "which classifiers",
+        "seeds": "trainings per classifier and arm",
+        "steps": "training steps, equal in all arms",
+        "batch_size": "images per step",
+        "learning_rate": "peak of AdamW's learning rate",
+        "ratio": "synthetic images per real one in the arm `real+synthetic`, at most",
+        "bootstrap": "bootstrap draws behind each interval",
+    },
+    "gate": {
+        "release": "criteria of the release, see below",
+        "image": "criteria of each image, see below",
+    },
+    "criterion": {
+        "metric": "name of a metric, see below",
+        "at_least": "lower bound; exactly one bound is given",
+        "at_most": "upper bound; exactly one bound is given",
+        "reason": "why this value; stands in the verdict",
+    },
+    "center": {
+        "title": "the center's name for readers",
+        "role": "`normal`, or `test_only`: read by no training stage",
+        "licence": "under which terms the images may be used",
+        "planes": "word in the study's or series' description -> plane; the first that occurs decides",
+        "phantom": "only for embedded centers: the simulated source",
+    },
+    "phantom": {
+        "device": "which simulated device",
+        "patients": "how many simulated patients",
+        "seed": "seed of the patients; more patients leave the former ones as they are",
+    },
+}
+
+REASONS: dict[Reason, tuple[str, str]] = {
+    Reason.NOT_DICOM: ("is no DICOM file", "nothing, or convert it"),
+    Reason.OUTSIDE_TREE: ("is a link out of the center's folder, or no regular file", "copy the file itself"),
+    Reason.TRUNCATED: ("ends before its pixels do", "send it again"),
+    Reason.TOO_LARGE: ("more than 2 GiB, 8192 pixels a side or 16 Mi pixels a frame", "export it smaller"),
+    Reason.NOT_ULTRASOUND: ("its storage class is no ultrasound image", "nothing"),
+    Reason.NO_PIXELS: ("has a header but no image", "send it again"),
+    Reason.UNSUPPORTED_TRANSFER_SYNTAX: ("deflated, or in a compression that nothing here decodes", "export it anew"),
+    Reason.BAD_DIMENSIONS: ("sides, frames or bits that no ultrasound image has", "look at the file"),
+    Reason.DECODE_FAILED: ("header or pixels are damaged", "send it again"),
+    Reason.EMPTY_IMAGE: ("shows nothing: fewer than 16 grey levels apart", "nothing"),
+    Reason.NO_ULTRASOUND_REGION: ("the header names no region and none is found in the image", "look at the file"),
+    Reason.COLOUR_DOPPLER: ("more than 1 % of the region is coloured", "nothing: only grey images are used"),
+    Reason.DUPLICATE: ("the same bytes as another file of the center", "nothing"),
+    Reason.UID_CONFLICT: ("the SOP Instance UID of another file, with other content", "ask who wrote the files"),
+    Reason.UNKNOWN_STRUCTURE: ("an annotation's code is none of the ontology's", "code it anew; the rest is used"),
+    Reason.ORPHAN_ANNOTATION: ("refers to no usable image of this center", "send the image, or see its own reason"),
+    Reason.ANNOTATION_MISMATCH: ("another size than its image, or outside the ultrasound region", "annotate it anew"),
+    Reason.NO_ANNOTATION: ("an annotation object without a region of a structure", "nothing"),
+}
+
+
+def params_page() -> str:
+    """Return docs/params.md."""
+    parts = [
+        "# Parameters",
+        "Written by `python docs/generate.py` from `fetalflex/params.py`; do not edit by hand.",
+        "`params.yaml` holds every value of a workspace, because DVC must see every change. Defaults below are\n"
+        "those of the code; the presets (`fetalflex/presets/`) set their own where they differ. A preset is written\n"
+        "into `params.yaml` by `fetalflex params --preset NAME`, which replaces what stood there, the list of centers\n"
+        "too. An unknown key, a wrong type or an impossible combination is an error that names the key.",
+        "## The file\n\n" + _table("", Params, only=("preset",)),
+    ]
+    for name, field in Params.model_fields.items():
+        if name != "preset" and isinstance(field.annotation, type):
+            parts.append(f"## {name}\n\n{_doc(field.annotation)}\n\n{_table(name, field.annotation)}")
+    parts += [
+        f"### A criterion of the gate\n\n{_doc(Criterion)}\n\n{_table('criterion', Criterion)}",
+        "### Metrics of a release\n\n" + _metrics(RELEASE_METRICS),
+        "### Metrics of an image\n\n" + _metrics(IMAGE_METRICS),
+        f"## A center's profile: centers/NAME.yaml\n\n{_doc(Center)}\n\n{_table('center', Center)}",
+        f"### phantom\n\n{_doc(Phantom)}\n\n{_table('phantom', Phantom)}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def reasons_table() -> str:
+    """Return the table of quarantine reasons."""
+    rows = [f"| `{reason.value}` | {REASONS[reason][0]} | {REASONS[reason][1]} |" for reason in Reason]
+    return "\n".join(["| reason | the file, frame or annotation | what to do |", "|---|---|---|", *rows])
+
+
+def onboard_page(text: str) -> str:
+    """Return the page with its table of reasons made anew."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{reasons_table()}\n{END}{after}"
+
+
+def _doc(model: type[BaseModel]) -> str:
+    lines = [line.strip() for line in (model.__doc__ or "").splitlines()]
+    return "\n".join(lines).strip()
+
+
+def _table(section: str, model: type[BaseModel], only: tuple[str, ...] = ()) -> str:
+    schema = model.model_json_schema()
+    fields = [name for name in model.model_fields if not only or name in only]
+    unknown = set(MEANINGS[section]) ^ set(fields)
+    if unknown:
+        raise SystemExit(f"docs/generate.py: MEANINGS[{section!r}] and the parameters differ in {sorted(unknown)}")
+    rows = ["| key | meaning | allowed | default |", "|---|---|---|---|"]
+    for name in fields:
+        value = schema["properties"][name]
+        default = f"`{_value(value['default'])}`" if "default" in value else "must be given"
+        rows.append(f"| `{name}` | {MEANINGS[section][name]} | {_allowed(value, schema)} | {default} |")
+    return "\n".join(rows)
+
+
+def _allowed(value: dict[str, Any], schema: dict[str, Any]) -> str:
+    if "$ref" in value:
+        kind = value["$ref"].rsplit("/", 1)[-1]
+        return f"a {kind.lower()}"
+    if "anyOf" in value:
+        return " or ".join(_allowed(v, schema) for v in value["anyOf"])
+    if "enum" in value or "const" in value:
+        return ", ".join(f"`{v}`" for v in value.get("enum", [value.get("const")]))
+    if value.get("type") == "array":
+        items = value.get("prefixItems")
+        return f"list of {len(items)}: {_allowed(items[0], schema)}" if items else f"list: {_items(value, schema)}"
+    if value.get("type") == "object":
+        return "map"
+    return " ".join([_WORDS[value.get("type", "")], *_bounds(value)])
+
+
+_WORDS = {"integer": "whole number", "number": "number", "string": "text", "null": "nothing"}
+_SIGNS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+
+
+def _items(value: dict[str, Any], schema: dict[str, Any]) -> str:
+    return _allowed(value["items"], schema)
+
+
+def _bounds(value: dict[str, Any]) -> list[str]:
+    return [f"{sign} {value[name]:g}" for name, sign in _SIGNS.items() if name in value]
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(v) for v in value) + "]"
+    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _metrics(metrics: dict[str, str]) -> str:
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in metrics.items()]
+    return "\n".join(["| metric | meaning |", "|---|---|", *rows])
+
+
+def main() -> int:
+    """Write both."""
+    PARAMS.write_text(params_page(), encoding="utf-8")
+    ONBOARD.write_text(onboard_page(ONBOARD.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
