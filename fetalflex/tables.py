@@ -113,8 +113,8 @@ class Synthetic(dy.Schema):
 
     `kind`: `normal`, `abnormal`, or the two halves of a counterfactual pair (`pair-normal`,
     `pair-abnormal`, sharing `pair_id`). `layout` is what was asked, `layout_adapted` what the coarse stage
-    made of it (both JSON of `anatomy.layout.Layout`). `source_case` gave the layout (and, in a pair, the
-    reference image). `center` is the style asked for. `agreement` is the guide's mean Dice against the
+    made of it (both JSON of `anatomy.layout.Layout`). `source_case` gave the layout; a pair's
+    reference is its own normal half. `center` is the style asked for. `agreement` is the guide's mean Dice against the
     asked layout. `region` (pairs only) is white where anything may differ.
     """
 

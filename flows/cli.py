@@ -30,10 +30,13 @@ def run(as_json: Json = False) -> None:
     and ends with the gate's verdict and the report's path. A run that was cut off goes on from its last finished
     chunk or checkpoint. Exit code 1 where a stage failed; a rejecting gate is a verdict, not a failure.
     """
-    from flows.run import run_workspace
-    from tasks.workspace import find_root
+    from tasks.workspace import check_ready, find_root, load_params
 
     root = find_root(Path.cwd())
+    check_ready(root)  # a wrong parameter is said at once, not after seconds of imports
+    load_params(root)
+    from flows.run import run_workspace
+
     summary = run_workspace(root)
     if as_json:
         _print_json(

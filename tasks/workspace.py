@@ -105,7 +105,8 @@ def create_workspace(directory: Path, preset: str) -> None:
     (directory / ".dvc" / "config").write_text("[core]\n    analytics = false\n    check_update = false\n")
     (directory / ".gitignore").write_text(_IGNORED)
     (directory / ".dvcignore").write_text("__pycache__\n*.pyc\n.work\n.fetalflex\n")
-    (directory / "dvc.yaml").write_text(workspace_chain(chain_text()))
+    (directory / "dvc.yaml").write_text(workspace_chain(software_text("dvc.yaml")))
+    (directory / "prefect.yaml").write_text(software_text("prefect.yaml"))
     (directory / "params.yaml").write_text(values)
     _write_centers(directory)
 
@@ -120,13 +121,13 @@ _IGNORED = """# Raw data, outputs (versioned by DVC) and the services' state are
 """
 
 
-def chain_text() -> str:
-    """Return the text of the software's dvc.yaml, from the checkout or from inside an installed package."""
+def software_text(name: str) -> str:
+    """Return the text of a file of the software's root, from the checkout or from inside an installed package."""
     here = Path(__file__).resolve().parents[1]
-    for path in (here / "dvc.yaml", here / "flows" / "templates" / "dvc.yaml"):
+    for path in (here / name, here / "flows" / "templates" / name):
         if path.is_file():
             return path.read_text()
-    raise WorkspaceError("the software's dvc.yaml is missing: install fetalflex again")
+    raise WorkspaceError(f"the software's {name} is missing: install fetalflex again")
 
 
 def workspace_chain(text: str) -> str:
@@ -167,12 +168,24 @@ def _write_centers(root: Path) -> None:
 
 
 def add_center(root: Path, name: str, profile: dict[str, Any], folder: str) -> None:
-    """Write a center's profile where there is none, and list the center in params.yaml (comments are kept)."""
+    """Write a center's profile (or join it with the one there is) and list the center in params.yaml.
+
+    Comments are kept. Of a profile that exists, words for planes and the licence are completed, nothing is replaced.
+    Raises: UsageError where the roles differ.
+    """
     path = root / "centers" / f"{name}.yaml"
     path.parent.mkdir(exist_ok=True)
-    if not path.is_file():
-        with atomic(path) as partial:
-            partial.write_text(yaml.safe_dump(profile, sort_keys=False, width=120))
+    if path.is_file():
+        known = yaml.safe_load(path.read_text())
+        if known.get("role", "normal") != profile["role"]:
+            raise UsageError(
+                f"centers/{name}.yaml has the role {known.get('role', 'normal')!r}, the set {profile['role']!r}"
+            )
+        licences = dict.fromkeys([known["licence"], profile["licence"]])
+        profile = {**profile, **known, "planes": profile.get("planes", {}) | known.get("planes", {})}
+        profile["licence"] = "; ".join(licences)
+    with atomic(path) as partial:
+        partial.write_text(yaml.safe_dump(profile, sort_keys=False, width=120))
     editor = YAML()
     editor.preserve_quotes = True
     values = editor.load((root / "params.yaml").read_text())

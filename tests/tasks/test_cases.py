@@ -19,8 +19,8 @@ def _params(**centers: str) -> Params:
 def _write(root: Path, folder: str, center: str) -> None:
     row = {
         "case_id": f"{center:x<16}", "center": center, "patient": "p" * 16, "plane": "brain", "age_weeks": None,
-        "image": picture(np.zeros((16, 16), np.uint8), "x"), "spacing_mm": None, "height": 16, "width": 16, "device": "d",
-        "pixels": "0" * 64,
+        "image": picture(np.zeros((16, 16), np.uint8), "x"), "spacing_mm": None, "height": 16, "width": 16,
+        "device": "d", "pixels": "0" * 64,
     }  # fmt: skip
     place = root / "data" / folder / center
     place.mkdir(parents=True)
