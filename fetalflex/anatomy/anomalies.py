@@ -18,6 +18,7 @@ from fetalflex.errors import AnomalyError
 Floats = npt.NDArray[np.float64]
 ASSUMED_WEEKS = 22.0  # the usual age of the anatomy scan, where a layout does not state its own
 _FINE = 5  # sub-pixels a side when a width is measured; odd, so that pixel centres stay sampled
+_LENGTH_OVER_WIDTH = 1.3  # of a dilated ventricle, at least
 _MINOR_PART = 0.25  # a second ventricle is widened too where it has at least this share of the first one's area
 
 
@@ -152,6 +153,9 @@ def _widened_part(part: Mask, inside: Mask, width: float, extent: float, stretch
     centre = points.mean(axis=0)
     spread = np.cov(points.T) if len(points) > 2 else np.eye(2)
     axes = np.linalg.eigh(spread)[1]  # columns: short axis, long axis
+    along = (points - centre) @ axes[:, 1]
+    # An annotation may show the atrium alone: a ventricle wider than it was long must grow in length, too.
+    stretch = max(stretch, _LENGTH_OVER_WIDTH * width / ((float(np.ptp(along)) + 1) * pixel))
     best, shape = 0.0, part
     for shift in (0.0, 0.15, 0.3, 0.45):
         target = centre + shift * (middle - centre)
