@@ -203,7 +203,7 @@ def run_stage(stage: str, flow: Callable[[Compute], Any], item: str | None = Non
 
 
 def _fail(name: str, message: str, code: int) -> None:
-    line = " ".join(message.split())
+    line = " ".join(message.split()).removeprefix(f"{name}: ")
     try:
         path = error_file(find_root(Path.cwd()), name)
         path.parent.mkdir(exist_ok=True)
