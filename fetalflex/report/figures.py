@@ -74,6 +74,8 @@ def sample_grid(rows: Sequence[Triptych], columns: int = 2) -> bytes:
     height = max(1, -(-len(rows) // columns))
     figure = Figure(figsize=(columns * 4.6, height * 1.75 + 0.3), facecolor="black")
     axes = figure.subplots(height, 3 * columns, squeeze=False)
+    title = 0.3 / (height * 1.75 + 0.3)  # room for the titles of the first line, in figure heights
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - title, wspace=0.04, hspace=0.18)
     for axis in axes.flat:
         axis.set_axis_off()
     for i, row in enumerate(rows):
