@@ -98,7 +98,9 @@ def _walk(root: Path, plan: Plan) -> list[StageOutcome]:
     outcomes: dict[str, StageOutcome] = {}
     for number, (stage, needs) in enumerate(graph.items(), 1):
         blocked = [n for n in needs if outcomes[n].state in ("Failed", "NotRun")]
-        if any(outcomes[n].state == "Completed" for n in needs):
+        # DVC is asked again only where what ran upstream may have changed the answer: lost outputs stay lost.
+        certain = any(reason.startswith("outs ") for reason in stale.get(stage, []))
+        if not certain and any(outcomes[n].state == "Completed" for n in needs):
             stale |= {stage: versioning.status(root, stage).get(stage, [])}
         _say_start(number, len(graph), stage, bool(stale.get(stage)) and not blocked)
         started = time.monotonic()
