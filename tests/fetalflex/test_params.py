@@ -27,7 +27,7 @@ def test_only_preset_and_centers_must_be_given() -> None:
     found = parse()
     assert found.ingest.centers == {"center-a": "frames"}
     assert found.train == params.Train()
-    assert found.train.channels == (32, 64, 128)
+    assert found.train.channels == (64, 96, 128)
 
 
 def test_values_cannot_be_changed() -> None:
