@@ -17,6 +17,7 @@ from fetalflex.model.batches import (
     augment,
     batch_positions,
     cases_digest,
+    first_weights,
     learning_rate,
     step_random,
     to_signal,
@@ -65,8 +66,7 @@ def train_generator(cases: Cases, aligner: Aligner, params: Train, run: Run) -> 
     torch.set_num_threads(run.threads)
     if aligner.patch != params.patch:
         raise ModelError(f"the aligner was trained for patch {aligner.patch}; expected train.patch {params.patch}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(step_random(run.seed, "denoiser").initial_seed())
+    with first_weights(step_random(run.seed, "denoiser").initial_seed()):
         denoiser = build_denoiser(params, aligner.layout_encoder, cases.size).to(run.device)
     optimizer = torch.optim.AdamW(
         denoiser.parameters(), lr=params.learning_rate, betas=(0.9, 0.99), weight_decay=_WEIGHT_DECAY

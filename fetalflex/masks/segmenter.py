@@ -24,6 +24,7 @@ from fetalflex.model.batches import (
     augment,
     batch_positions,
     cases_digest,
+    first_weights,
     learning_rate,
     step_random,
     to_signal,
@@ -138,8 +139,7 @@ def train_segmenter(cases: Cases, params: Masks, run: SegmenterRun) -> Iterator[
     seed = step_random(run.seed, "segmenter", run.role).initial_seed()
     shown = np.isin(cases.sources, (EXPERT, PREDICTED))
     trained = tuple(name for k, name in enumerate(STRUCTURE_NAMES) if shown[:, k].any())
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with first_weights(seed):
         segmenter = Segmenter(params.channels, trained, run.role)
     optimizer = torch.optim.AdamW(segmenter.parameters(), lr=params.learning_rate, weight_decay=1e-4)
     digest = digest_of(params, role=run.role, seed=run.seed, data=cases_digest(cases))

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -31,6 +34,21 @@ def batch_positions(seed: int, step: int, cases: int, batch: int) -> npt.NDArray
     epochs = wanted // cases
     orders = {int(e): generator(seed, "epoch", int(e)).permutation(cases) for e in np.unique(epochs)}
     return np.array([orders[int(e)][p] for e, p in zip(epochs, wanted % cases, strict=True)], np.int64)
+
+
+_FIRST_WEIGHTS = threading.Lock()
+
+
+@contextmanager
+def first_weights(seed: int) -> Iterator[None]:
+    """Draw a network's first weights inside this block: they depend on `seed` alone.
+
+    torch.nn draws them from the one global generator, which threads share: without the lock, two trainings that start
+    side by side would draw from each other's stream.
+    """
+    with _FIRST_WEIGHTS, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def step_random(seed: int, *names: str | int) -> torch.Generator:

@@ -25,6 +25,7 @@ from fetalflex.model.batches import (
     augment,
     batch_positions,
     cases_digest,
+    first_weights,
     learning_rate,
     step_random,
     to_signal,
@@ -156,8 +157,7 @@ def train_aligner(
     """
     torch.set_num_threads(threads)
     vocabulary = center_vocabulary([str(c) for c in cases.centers])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(step_random(seed, "aligner").initial_seed())
+    with first_weights(step_random(seed, "aligner").initial_seed()):
         aligner = Aligner(params, vocabulary, patch)
     optimizer = torch.optim.AdamW(aligner.parameters(), lr=params.learning_rate, weight_decay=0.01)
     digest = digest_of(params, patch=patch, seed=seed, data=cases_digest(cases))

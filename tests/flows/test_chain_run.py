@@ -169,13 +169,19 @@ def _family(process: psutil.Process) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
+def _forget(clone: Path, stage: str) -> None:
+    """Remove a stage's outputs from the workspace and from DVC's cache, which would bring them back without a run."""
+    for out in yaml.safe_load((clone / "dvc.lock").read_text())["stages"][stage]["outs"]:
+        path = clone / out["path"]
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (clone / ".dvc/cache/files/md5" / out["md5"][:2] / out["md5"][2:]).unlink()
+    shutil.rmtree(clone / ".dvc/cache/runs")
+
+
 @pytest.mark.parametrize(("stage", "whom"), KILLS)
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(clone: Path, stage: str, whom: str) -> None:
     before = _hashes(clone)
-    lock = yaml.safe_load((clone / "dvc.lock").read_text())["stages"][stage]
-    for out in lock["outs"]:
-        path = clone / out["path"]
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    _forget(clone, stage)
     command = [sys.executable, "-m", "flows.cli", "run"]
     with subprocess.Popen(
         command, cwd=clone, env=_environment(clone), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
