@@ -1,7 +1,6 @@
 """`python docs/generate.py`: write the parts of the documentation that the code decides, so that they cannot drift.
 
-docs/params.md as a whole, and the table of quarantine reasons in docs/howto/onboard-a-folder.md. tests/test_docs.py
-holds the committed files against what this writes.
+docs/params.md and docs/quarantine.md as a whole, and the source files that of dvc.yaml depends on. tests/test_docs.py and tests/test_chain.py hold the committed files against what this writes.
 """
 
 import sys
@@ -11,12 +10,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from fetalflex.errors import Reason
-from fetalflex.params import Center, Criterion, Params, Phantom
+from fetalflex.params import Center, Clips, Criterion, Deidentify, Params, Phantom
 from fetalflex.quality.gate import IMAGE_METRICS, RELEASE_METRICS
+from tasks.fingerprints import PACKAGES, import_closure, source_root
 
 DOCS = Path(__file__).resolve().parent
-PARAMS, ONBOARD = DOCS / "params.md", DOCS / "howto" / "onboard-a-folder.md"
-BEGIN, END = "<!-- reasons: written by docs/generate.py -->", "<!-- end of reasons -->"
+PARAMS, QUARANTINE = DOCS / "params.md", DOCS / "quarantine.md"
+CHAIN = DOCS.parent / "dvc.yaml"
 
 MEANINGS: dict[str, dict[str, str]] = {
     "": {"preset": "name of the preset that the values came from; a label, it changes nothing"},
@@ -123,7 +123,20 @@ MEANINGS: dict[str, dict[str, str]] = {
         "role": "`normal`, or `test_only`: read by no training stage",
         "licence": "under which terms the images may be used",
         "planes": "word in the study's or series' description -> plane; the first that occurs decides",
+        "annotations": "which annotation objects are read: segmentations (DICOM SEG), boxes (structured reports)",
+        "spacing": "`header`: as stated; `ignore`: taken as unknown; `required`: images without it are set aside",
+        "clips": "which still frames are taken from clips, see below",
+        "deidentify": "options of the de-identification, see below",
         "phantom": "only for embedded centers: the simulated source",
+    },
+    "clips": {
+        "frames": "still frames per clip, at most",
+        "rule": "`even`: evenly spaced; `distinct`: those that differ most from one another",
+    },
+    "deidentify": {
+        "descriptors": "`clean`: words of our vocabularies stay in descriptions; `remove`: descriptions go as a whole",
+        "dates": "`shift`: all dates of a patient move by one secret number of days; `remove`: they go",
+        "device": "`keep`: maker, model and software stay; `remove`: they go",
     },
     "phantom": {
         "device": "which simulated device",
@@ -135,6 +148,14 @@ MEANINGS: dict[str, dict[str, str]] = {
 REASONS: dict[Reason, tuple[str, str]] = {
     Reason.NOT_DICOM: ("is no DICOM file", "nothing, or convert it"),
     Reason.OUTSIDE_TREE: ("is a link out of the center's folder, or no regular file", "copy the file itself"),
+    Reason.EXECUTABLE: ("its preamble is that of an executable program", "ask who wrote the file"),
+    Reason.LYING_LENGTH: ("states lengths that its own bytes contradict", "send it again"),
+    Reason.NESTED_TOO_DEEP: ("nests sequences deeper than any real object", "ask who wrote the file"),
+    Reason.BAD_IDENTIFIER: ("an identifier holds a path, control characters or no UID", "ask who wrote the file"),
+    Reason.BOMB: ("inflates to far more than an image can hold", "ask who wrote the file"),
+    Reason.TIME_LIMIT: ("took longer than any real file", "export it anew"),
+    Reason.MEMORY_LIMIT: ("asked for more memory than any real file", "export it anew"),
+    Reason.DECODER_CRASHED: ("took its decoder down", "export it anew"),
     Reason.TRUNCATED: ("ends before its pixels do", "send it again"),
     Reason.TOO_LARGE: ("more than 2 GiB, 8192 pixels a side or 16 Mi pixels a frame", "export it smaller"),
     Reason.NOT_ULTRASOUND: ("its storage class is no ultrasound image", "nothing"),
@@ -145,6 +166,12 @@ REASONS: dict[Reason, tuple[str, str]] = {
     Reason.EMPTY_IMAGE: ("shows nothing: fewer than 16 grey levels apart", "nothing"),
     Reason.NO_ULTRASOUND_REGION: ("the header names no region and none is found in the image", "look at the file"),
     Reason.COLOUR_DOPPLER: ("more than 1 % of the region is coloured", "nothing: only grey images are used"),
+    Reason.RENDERED_3D: ("a rendered surface (3-D), no section of the anatomy", "nothing"),
+    Reason.NOT_TWO_DIMENSIONAL: (
+        "M-mode, spectral Doppler or a graph",
+        "nothing: only two-dimensional images are used",
+    ),
+    Reason.NO_SPACING: ("states no spacing, and the profile asks for one", "export it with its calibration"),
     Reason.DUPLICATE: ("the same bytes as another file of the center", "nothing"),
     Reason.UID_CONFLICT: ("the SOP Instance UID of another file, with other content", "ask who wrote the files"),
     Reason.UNKNOWN_STRUCTURE: ("an annotation's code is none of the ontology's", "code it anew; the rest is used"),
@@ -173,6 +200,8 @@ def params_page() -> str:
         "### Metrics of a release\n\n" + _metrics(RELEASE_METRICS),
         "### Metrics of an image\n\n" + _metrics(IMAGE_METRICS),
         f"## A center's profile: centers/NAME.yaml\n\n{_doc(Center)}\n\n{_table('center', Center)}",
+        f"### clips\n\n{_doc(Clips)}\n\n{_table('clips', Clips)}",
+        f"### deidentify\n\n{_doc(Deidentify)}\n\n{_table('deidentify', Deidentify)}",
         f"### phantom\n\n{_doc(Phantom)}\n\n{_table('phantom', Phantom)}",
     ]
     return "\n\n".join(parts) + "\n"
@@ -184,11 +213,20 @@ def reasons_table() -> str:
     return "\n".join(["| reason | the file, frame or annotation | what to do |", "|---|---|---|", *rows])
 
 
-def onboard_page(text: str) -> str:
-    """Return the page with its table of reasons made anew."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{reasons_table()}\n{END}{after}"
+def quarantine_page() -> str:
+    """Return docs/quarantine.md."""
+    return (
+        "\n\n".join(
+            [
+                "# Quarantine: every reason",
+                "Written by `python docs/generate.py` from `fetalflex/errors.py`; do not edit by hand.",
+                "What cannot be used is never guessed at: it becomes a row of the center's `quarantine.parquet` with one\n"
+                "of these reasons, and nothing else is lost. The report and the onboarding page count the rows by reason.",
+                reasons_table(),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _doc(model: type[BaseModel]) -> str:
@@ -249,10 +287,28 @@ def _metrics(metrics: dict[str, str]) -> str:
     return "\n".join(["| metric | meaning |", "|---|---|", *rows])
 
 
+def chain(text: str) -> str:
+    """Return dvc.yaml with each stage's dependencies on source code renewed; all other lines stay as they are."""
+    lines: list[str] = []
+    stage, in_deps = "", False
+    for line in text.splitlines():
+        if line.startswith("  ") and line[2] not in " #-":
+            stage = line.strip().rstrip(":")
+        if in_deps and not line.lstrip().startswith("- "):
+            indent = lines[-1][: len(lines[-1]) - len(lines[-1].lstrip())]
+            lines += [f"{indent}- {p.relative_to(source_root())}" for p in import_closure(f"flows.{stage}")]
+            in_deps = False
+        in_deps = in_deps or line.strip() == "deps:"
+        if not (in_deps and line.strip().removeprefix("- ").split("/")[0] in PACKAGES):
+            lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
-    """Write both."""
+    """Write all of them."""
+    CHAIN.write_text(chain(CHAIN.read_text(encoding="utf-8")), encoding="utf-8")
     PARAMS.write_text(params_page(), encoding="utf-8")
-    ONBOARD.write_text(onboard_page(ONBOARD.read_text(encoding="utf-8")), encoding="utf-8")
+    QUARANTINE.write_text(quarantine_page(), encoding="utf-8")
     return 0
 
 

@@ -230,17 +230,46 @@ class Phantom(_Section):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
+class Deidentify(_Section):
+    """Options of DICOM PS3.15 Annex E beside the Basic Application Level Confidentiality Profile, which always holds.
+
+    Pixels are always cleaned (Clean Pixel Data); text that the device burned in is never kept. `descriptors`: `clean`
+    keeps words of our vocabularies (Clean Descriptors), `remove` none. `dates`: `shift` moves all dates of a patient by
+    the same secret number of days (Retain Longitudinal Temporal Information with Modified Dates), `remove` drops them.
+    `device`: `keep` retains maker, model and software (Retain Device Identity), `remove` drops them.
+    """
+
+    descriptors: Literal["clean", "remove"] = "clean"
+    dates: Literal["shift", "remove"] = "shift"
+    device: Literal["keep", "remove"] = "keep"
+
+
+class Clips(_Section):
+    """Still frames from clips. `frames`: at most so many per clip. `rule`: `even` spacing, or `distinct` (the
+    frames that differ most from one another).
+    """
+
+    frames: Positive = 2
+    rule: Literal["even", "distinct"] = "even"
+
+
 class Center(_Section):
     """`centers/<center>.yaml`: what a center is and how its data is to be read.
 
     `role`: `normal` or `test_only` (never read by a training stage). `phantom`: only for embedded centers.
     `planes`: words in the study's or series' description -> plane; the first that occurs (case-insensitively) decides.
+    `annotations`: which annotation objects are read. `spacing`: `header` takes what the header states, `ignore`
+    nothing (an image that was resized outside of DICOM), `required` sets images without spacing aside.
     """
 
     title: str
     role: Literal["normal", "test_only"] = "normal"
     licence: str
     planes: dict[str, str] = {}
+    annotations: Literal["all", "segmentations", "boxes", "none"] = "all"
+    spacing: Literal["header", "ignore", "required"] = "header"
+    clips: Clips = Clips()
+    deidentify: Deidentify = Deidentify()
     phantom: Phantom | None = None
 
 

@@ -32,7 +32,10 @@ class Frames(dy.Schema):
     """De-identified frames of one center: `data/frames/<center>/frames-NN.parquet`, one row per image.
 
     `case_id` and `patient` are keyed hashes. `spacing_mm` is isotropic (mm per pixel of the stored image),
-    null where the source does not state it. `pixels` is the SHA-256 of the stored grey levels.
+    null where the source does not state it. `pixels` is the SHA-256 of the stored grey levels, `phash` a 64-bit
+    perceptual hash (16 hex digits) for finding near-duplicates, `level` the mean grey level of the tissue (what gain
+    and time-gain compensation made of it). `marks`: JSON list of what was blanked or drawn inside the ultrasound,
+    `[{"kind": "text" | "caliper", "box": [x0, y0, x1, y1]}]` in frame pixels, end exclusive: losses leave it out.
     """
 
     case_id = dy.String(primary_key=True, min_length=16)
@@ -46,6 +49,9 @@ class Frames(dy.Schema):
     width = dy.Int32(nullable=False, min=8)
     device = dy.String(nullable=False)
     pixels = dy.String(nullable=False, min_length=64)
+    phash = dy.String(nullable=False, min_length=16)
+    level = dy.Float64(nullable=False, min=0, max=255)
+    marks = dy.String(nullable=False)
 
 
 class Annotations(dy.Schema):

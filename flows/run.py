@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fetalflex.artifacts import read_json, tree_sha256
-from fetalflex.dicom.keys import key_fingerprint
+from fetalflex.deid.keys import key_fingerprint
 from flows.pipeline import Plan, StageOutcome, make_plan, run_pipeline
 from tasks import fingerprints, incoming, tracking
 from tasks.process import exclusive

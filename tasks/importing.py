@@ -4,8 +4,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from fetalflex.dicom.sources import draft_center, import_set
 from fetalflex.errors import UsageError
+from fetalflex.sources.wrap import draft_center, import_set
 from tasks.progress import bar
 from tasks.workspace import add_center, raw_folder
 

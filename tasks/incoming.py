@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 from fetalflex.artifacts import read_json, write_json
-from fetalflex.dicom.ingest import build_manifest, read_manifest, write_manifest
-from fetalflex.dicom.keys import PseudonymKey
+from fetalflex.deid.keys import PseudonymKey
 from fetalflex.errors import ParameterError, SourceError
+from fetalflex.ingest.bucket import build_manifest, read_manifest, write_manifest
 from fetalflex.params import Params, Phantom
 from tasks import fingerprints
 from tasks.progress import bar

@@ -5,8 +5,8 @@ from pathlib import Path
 import polars as pl
 
 from fetalflex import tables
-from fetalflex.dicom.ingest import Inventory, check_usable, ingest_bucket, scan
-from fetalflex.dicom.keys import PseudonymKey
+from fetalflex.deid.keys import PseudonymKey
+from fetalflex.ingest.bucket import Inventory, check_usable, ingest_bucket, scan
 from fetalflex.params import Center
 from tasks.stage import StageRun, writing_folder
 from tasks.workspace import load_center, raw_folder, workspace_key

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fetalflex.dicom.keys import PseudonymKey, key_fingerprint
+from fetalflex.deid.keys import PseudonymKey, key_fingerprint
 from tasks import fingerprints, incoming, versioning
 from tasks.stage import stage_names
 from tasks.workspace import check_ready, load_params, workspace_key

@@ -10,7 +10,7 @@ import yaml
 from ruamel.yaml import YAML
 
 from fetalflex.artifacts import atomic
-from fetalflex.dicom.keys import PseudonymKey, read_key
+from fetalflex.deid.keys import PseudonymKey, read_key
 from fetalflex.errors import UsageError, WorkspaceError
 from fetalflex.params import Center, Params, embedded_center_text, preset_text, read_center, read_params
 

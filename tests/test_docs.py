@@ -104,7 +104,7 @@ def test_addresses_are_identifiers_and_no_paths_of_a_machine_are_told(page: Path
 
 @each_page
 def test_commands_and_their_options_exist(page: Path) -> None:
-    from fetalflex.dicom.sources import SETS
+    from fetalflex.sources.wrap import SETS
 
     known = command_options()
     for words in command_lines(page):
@@ -152,8 +152,8 @@ def test_generated_parts_are_up_to_date() -> None:
     """Otherwise: `python docs/generate.py`."""
     docs = load_generator()
     assert docs.PARAMS.read_text(encoding="utf-8") == docs.params_page()
-    page = docs.ONBOARD.read_text(encoding="utf-8")
-    assert page == docs.onboard_page(page)
+    assert docs.QUARANTINE.read_text(encoding="utf-8") == docs.quarantine_page()
+    assert docs.CHAIN.read_text(encoding="utf-8") == docs.chain(docs.CHAIN.read_text(encoding="utf-8"))
 
 
 def test_every_parameter_is_documented() -> None:
@@ -168,7 +168,7 @@ def test_every_parameter_is_documented() -> None:
 
 
 def test_every_quarantine_reason_is_documented() -> None:
-    text = (ROOT / "docs" / "howto" / "onboard-a-folder.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "quarantine.md").read_text(encoding="utf-8")
     assert all(f"| `{reason.value}` |" in text for reason in Reason)
 
 

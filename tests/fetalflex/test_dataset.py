@@ -52,7 +52,7 @@ def frame_row(number: int, height: int = 48, width: int = 96, **changes: Any) ->
         "height": height,
         "width": width,
     }
-    return row | {"device": "d", "pixels": "0" * 64} | changes
+    return row | {"device": "d", "pixels": "0" * 64, "phash": "0" * 16, "level": 60.0, "marks": "[]"} | changes
 
 
 def mask_row(number: int, structure: str, mask: np.ndarray | None = None, **changes: Any) -> Row:

@@ -20,7 +20,7 @@ def _write(root: Path, folder: str, center: str) -> None:
     row = {
         "case_id": f"{center:x<16}", "center": center, "patient": "p" * 16, "plane": "brain", "age_weeks": None,
         "image": picture(np.zeros((16, 16), np.uint8), "x"), "spacing_mm": None, "height": 16, "width": 16,
-        "device": "d", "pixels": "0" * 64,
+        "device": "d", "pixels": "0" * 64, "phash": "0" * 16, "level": 60.0, "marks": "[]",
     }  # fmt: skip
     place = root / "data" / folder / center
     place.mkdir(parents=True)

@@ -9,10 +9,10 @@ from fetalflex.errors import SourceError, UsageError
 from fetalflex.params import preset_text
 from tasks.importing import import_center
 from tasks.workspace import load_center, load_params
-from tests.fetalflex.dicom import test_sources
+from tests.fetalflex.sources import test_wrap
 
-hc18 = test_sources.hc18
-transventricular = test_sources.transventricular
+hc18 = test_wrap.hc18
+transventricular = test_wrap.transventricular
 
 
 @pytest.fixture

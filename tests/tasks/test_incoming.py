@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fetalflex.dicom.keys import DEMO_KEY, PseudonymKey
+from fetalflex.deid.keys import DEMO_KEY, PseudonymKey
 from fetalflex.errors import ParameterError, SourceError
 from fetalflex.params import Params, parse
 from tasks import incoming

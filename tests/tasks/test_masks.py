@@ -16,7 +16,7 @@ def _frames() -> pl.DataFrame:
     row = {
         "case_id": CASE, "center": "a", "patient": "p" * 16, "image": picture(np.full((40, 64), 50, np.uint8), CASE),
         "plane": "transventricular", "age_weeks": None, "spacing_mm": None, "height": 40, "width": 64, "device": "d",
-        "pixels": "0" * 64,
+        "pixels": "0" * 64, "phash": "0" * 16, "level": 60.0, "marks": "[]",
     }  # fmt: skip
     return pl.DataFrame([row], schema=tables.Frames.create_empty().schema)
 

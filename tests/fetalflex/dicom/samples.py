@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
-from fetalflex.dicom.keys import PseudonymKey
+from fetalflex.deid.keys import PseudonymKey
 from fetalflex.dicom.write import UltrasoundImage, derive_uid, write_segmentation, write_ultrasound
 from fetalflex.params import Center, Ingest
 

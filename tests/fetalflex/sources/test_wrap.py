@@ -7,11 +7,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fetalflex.artifacts import tree_sha256
-from fetalflex.dicom.ingest import BucketResult, ingest_bucket, scan
-from fetalflex.dicom.public import fill_hull, read_barcelona_transventricular, read_hc18
-from fetalflex.dicom.sources import SETS, draft_center, import_set
 from fetalflex.errors import SourceError, UsageError
+from fetalflex.ingest.bucket import BucketResult, ingest_bucket, scan
 from fetalflex.params import Center, Ingest, parse
+from fetalflex.sources.public import fill_hull, read_barcelona_transventricular, read_hc18
+from fetalflex.sources.wrap import SETS, draft_center, import_set
 from tests.fetalflex.dicom.samples import KEY, real_data, screen
 
 PARAMS = Ingest(centers={"made": "frames"}, max_side_px=512)

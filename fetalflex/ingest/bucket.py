@@ -9,13 +9,21 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import imagehash
 import numpy as np
 import polars as pl
+from PIL import Image
 from pydicom import Dataset
 
 from fetalflex import artifacts, rng
-from fetalflex.dicom.deidentify import Kept, check_profile, keep
-from fetalflex.dicom.inventory import (
+from fetalflex.deid.allowlist import Kept, check_profile, keep
+from fetalflex.deid.keys import PseudonymKey, keyed_hash
+from fetalflex.dicom.isolated import IsolatedDecoder
+from fetalflex.dicom.pixels import is_doppler
+from fetalflex.dicom.read import Frame, Limits, guarded, read_frames, read_header
+from fetalflex.dicom.region import Geometry, choose_crop, fit_geometry, read_calibration
+from fetalflex.errors import NoUsableFramesError, QuarantineError, Reason
+from fetalflex.ingest.inventory import (
     Inventory,
     Rejected,
     SourceFile,
@@ -25,12 +33,6 @@ from fetalflex.dicom.inventory import (
     scan,
     write_manifest,
 )
-from fetalflex.dicom.isolated import IsolatedDecoder
-from fetalflex.dicom.keys import PseudonymKey, keyed_hash
-from fetalflex.dicom.pixels import is_doppler
-from fetalflex.dicom.read import Frame, Limits, guarded, read_frames, read_header
-from fetalflex.dicom.region import Geometry, choose_crop, fit_geometry, read_calibration
-from fetalflex.errors import NoUsableFramesError, QuarantineError, Reason
 from fetalflex.masks.annotations import Annotation, Annotations, fit_annotation, read_annotations
 from fetalflex.params import Center, Ingest
 
@@ -163,6 +165,8 @@ def _frame_row(job: _Job, case_id: str, kept: Kept, frame: Frame, geometry: Geom
         "spacing_mm": None if geometry.spacing_mm is None else round(geometry.spacing_mm, 6),
         "height": height, "width": width, "device": kept.device,
         "pixels": hashlib.sha256(f"{height}x{width}:".encode() + pixels.tobytes()).hexdigest(),
+        "phash": str(imagehash.phash(Image.fromarray(pixels))),
+        "level": round(float(pixels[pixels > 0].mean()), 3), "marks": "[]",
     }  # fmt: skip
 
 

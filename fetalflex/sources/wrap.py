@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fetalflex.dicom import public
-from fetalflex.dicom.public import Picture
 from fetalflex.dicom.write import UltrasoundImage, derive_uid, write_boxes, write_segmentation, write_ultrasound
 from fetalflex.errors import SourceError, UsageError
+from fetalflex.sources import public
+from fetalflex.sources.public import Picture
 
 COLOUR_NOISE = 24  # grey levels between channels that lossy compression makes in a grey image
 _CC_BY = "CC BY 4.0"

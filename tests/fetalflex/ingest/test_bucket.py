@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from fetalflex.artifacts import decode_png
-from fetalflex.dicom.ingest import BucketResult, check_usable, ingest_bucket, scan
 from fetalflex.dicom.write import derive_uid, write_boxes, write_segmentation
 from fetalflex.errors import NoUsableFramesError, ParameterError
+from fetalflex.ingest.bucket import BucketResult, check_usable, ingest_bucket, scan
 from fetalflex.params import Center
 from fetalflex.tables import Annotations, Frames, Quarantine, write_shard
 from tests.fetalflex.dicom.samples import CENTER, INGEST, KEY, head_mask, screen, write_center, write_image

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fetalflex.artifacts import atomic, file_sha256
-from fetalflex.dicom.keys import PseudonymKey, keyed_hash
+from fetalflex.deid.keys import PseudonymKey, keyed_hash
 from fetalflex.dicom.read import check_image, guarded, read_header
 from fetalflex.errors import ArtifactError, QuarantineError, Reason, SourceError
 from fetalflex.masks.annotations import is_annotation, referenced_instances

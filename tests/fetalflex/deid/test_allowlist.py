@@ -8,11 +8,11 @@ from PIL import Image, ImageDraw
 from pydicom import Dataset
 from pydicom.datadict import DicomDictionary, keyword_for_tag
 
-from fetalflex.dicom.deidentify import check_profile, clean_device, find_plane, keep, read_age_weeks
-from fetalflex.dicom.ingest import ingest_bucket, scan
-from fetalflex.dicom.keys import PseudonymKey
+from fetalflex.deid.allowlist import check_profile, clean_device, find_plane, keep, read_age_weeks
+from fetalflex.deid.keys import PseudonymKey
 from fetalflex.dicom.read import read_header
 from fetalflex.errors import ParameterError
+from fetalflex.ingest.bucket import ingest_bucket, scan
 from fetalflex.params import Center
 from fetalflex.tables import Annotations, Frames, Quarantine, write_shard
 from tests.fetalflex.dicom.samples import CENTER, INGEST, KEY, screen, write_center, write_image

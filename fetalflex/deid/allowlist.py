@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pydicom import Dataset
 
 from fetalflex.anatomy.ontology import PLANE_NAMES
-from fetalflex.dicom.keys import PseudonymKey, keyed_hash
+from fetalflex.deid.keys import PseudonymKey, keyed_hash
 from fetalflex.errors import ParameterError
 from fetalflex.params import Center
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetalflex.dicom.keys import DEMO_KEY, PseudonymKey, key_fingerprint, keyed_hash, read_key
+from fetalflex.deid.keys import DEMO_KEY, PseudonymKey, key_fingerprint, keyed_hash, read_key
 from fetalflex.errors import MissingSecretError
 
 KEY = PseudonymKey(b"0123456789abcdef", "test")

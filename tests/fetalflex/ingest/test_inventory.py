@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from fetalflex.dicom import inventory
-from fetalflex.dicom.inventory import build_manifest, locate, read_manifest, scan, write_manifest
-from fetalflex.dicom.keys import PseudonymKey
+from fetalflex.deid.keys import PseudonymKey
 from fetalflex.errors import ArtifactError, SourceError
+from fetalflex.ingest import inventory
+from fetalflex.ingest.inventory import build_manifest, locate, read_manifest, scan, write_manifest
 from tests.fetalflex.dicom.samples import KEY, write_center, write_image
 
 

@@ -1,0 +1,1 @@
+"""De-identification: which header values and which pixels may leave a hospital."""

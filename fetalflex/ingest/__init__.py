@@ -1,0 +1,1 @@
+"""From raw files to frames: inventory, buckets of files, duplicates."""

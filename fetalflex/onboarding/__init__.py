@@ -1,0 +1,1 @@
+"""A new center: probe, drafted profile, trial, page, approval."""

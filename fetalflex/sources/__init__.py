@@ -1,0 +1,1 @@
+"""Where raw DICOM comes from: folders, archives, DICOMweb servers, public sets."""
