@@ -1,6 +1,7 @@
 """`python docs/generate.py`: write the parts of the documentation that the code decides, so that they cannot drift.
 
-docs/params.md and docs/quarantine.md as a whole, and the source files that of dvc.yaml depends on. tests/test_docs.py and tests/test_chain.py hold the committed files against what this writes.
+docs/params.md and docs/quarantine.md as a whole, and the source files that each stage of dvc.yaml depends on.
+tests/test_docs.py holds the committed files against what this writes.
 """
 
 import sys
@@ -220,8 +221,8 @@ def quarantine_page() -> str:
             [
                 "# Quarantine: every reason",
                 "Written by `python docs/generate.py` from `fetalflex/errors.py`; do not edit by hand.",
-                "What cannot be used is never guessed at: it becomes a row of the center's `quarantine.parquet` with one\n"
-                "of these reasons, and nothing else is lost. The report and the onboarding page count the rows by reason.",
+                "What cannot be used is never guessed at: it becomes a row of the center's `quarantine.parquet` with\n"
+                "one of these reasons, and nothing else is lost. The report and the onboarding page count them.",
                 reasons_table(),
             ]
         )
