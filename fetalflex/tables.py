@@ -99,17 +99,36 @@ class Masks(dy.Schema):
     confidence = dy.Float64(nullable=False, min=0, max=1)
 
 
+class Duplicates(dy.Schema):
+    """Frames that are one picture: `data/masks/duplicates.parquet`, one row per pair, `case_a` < `case_b`.
+
+    `exact`: equal stored pixels (each copy is paired with the first alone); `near`: the same picture in another size,
+    crop, grey map or compression. `distance`: differing bits of the perceptual hashes; `correlation`: of the aligned
+    detail. `same_patient` is false where two patient numbers (or two centers) share the picture: they are tied.
+    """
+
+    case_a = dy.String(primary_key=True, min_length=16)
+    case_b = dy.String(primary_key=True, min_length=16)
+    kind = dy.Enum(["exact", "near"], nullable=False)
+    distance = dy.Int32(nullable=False, min=0, max=64)
+    correlation = dy.Float64(nullable=False, min=-1, max=1)
+    same_patient = dy.Bool(nullable=False)
+    same_center = dy.Bool(nullable=False)
+
+
 class Splits(dy.Schema):
     """Which group of patients each case belongs to: `data/masks/splits.parquet`.
 
-    `cluster` names patients tied by a shared image: they all share one group. `moved_from` is the group
-    that the patient's own hash gave, where the cluster (touching judge or test) moved it away from there.
+    `cluster` names patients tied by a shared image: they all share one group. `tied_by` is null for a patient that
+    shares none, `exact` where it shares equal pixels with another, else `near`. `moved_from` is the group that the
+    patient's own hash gave, where the cluster (touching judge or test) moved it away from there.
     """
 
     case_id = dy.String(primary_key=True, min_length=16)
     center = dy.String(nullable=False)
     patient = dy.String(nullable=False)
     cluster = dy.String(nullable=False)
+    tied_by = dy.Enum(["exact", "near"], nullable=True)
     group = dy.Enum(list(GROUPS), nullable=False)
     moved_from = dy.Enum(list(GROUPS), nullable=True)
 

@@ -11,6 +11,7 @@ from fetalflex.anatomy.layout import Mask
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES
 from fetalflex.artifacts import decode_png, encode_png, picture
 from fetalflex.dataset import ABSENT, Cases, from_canvas, load_cases
+from fetalflex.ingest.duplicates import find_duplicates
 from fetalflex.masks.segmenter import Segmenter, SegmenterRun, predicted_structures, train_segmenter
 from fetalflex.splits import assign_groups
 from tasks.cases import read_annotations, read_frames
@@ -29,11 +30,20 @@ class MaskWork:
         self.run, params = run, run.params
         self.frames = read_frames(run.root, params)
         data = params.data
-        self.splits = assign_groups(self.frames, data.seed, data.test_fraction, data.judge_fraction)
+        self.duplicates = self._duplicates()
+        self.splits = assign_groups(self.frames, data.seed, data.test_fraction, data.judge_fraction, self.duplicates)
         self.expert = expert_rows(self.frames, read_annotations(run.root, params))
         masks = pl.DataFrame(self.expert, schema=tables.Masks.create_empty().schema)
         self.cases = load_cases(self.frames, masks, self.splits, data.image_size)
         self.shards = [f"{n:02d}" for n in range(params.masks.shards)]
+
+    def _duplicates(self) -> pl.DataFrame:
+        """Return the pairs of frames that are one picture; found once, even where the stage is cut off later."""
+
+        def find(folder: Path) -> None:
+            tables.write_shard(folder / "duplicates.parquet", find_duplicates(self.frames), tables.Duplicates)
+
+        return tables.read_shards([self.run.once("duplicates", find) / "duplicates.parquet"], tables.Duplicates)
 
     def train(self, role: str, folder: Path) -> None:
         """Train the guide (on the training group) or the judge (on its own) into a chunk's folder."""
@@ -68,6 +78,7 @@ class MaskWork:
                 name = f"masks-{shard}.parquet"
                 (partial / name).write_bytes((self.run.chunk(shard) / name).read_bytes())
             tables.write_shard(partial / "splits.parquet", self.splits, tables.Splits)
+            tables.write_shard(partial / "duplicates.parquet", self.duplicates, tables.Duplicates)
         self.run.publish({"data/masks": whole} | {f"models/{role}": self.run.chunk(role) for role in ROLES})
 
 

@@ -15,7 +15,8 @@ from fetalflex.artifacts import decode_png, picture
 from fetalflex.errors import ArtifactError
 
 SCHEMAS = [
-    getattr(tables, n) for n in ("Frames", "Annotations", "Quarantine", "Masks", "Splits", "Synthetic", "Scores")
+    getattr(tables, n)
+    for n in ("Frames", "Annotations", "Quarantine", "Masks", "Splits", "Duplicates", "Synthetic", "Scores")
 ]
 Row = dict[str, Any]
 
@@ -91,9 +92,8 @@ def test_hugging_face_takes_every_column_for_what_the_metadata_say(tmp_path: Pat
             own = pa.struct({"bytes": pa.binary(), "path": pa.string()})
         else:
             assert sorted(feature) == ["_type", "dtype"]
-            own = {"string": pa.string(), "float64": pa.float64(), "int32": pa.int32(), "int64": pa.int64()}[
-                feature["dtype"]
-            ]
+            kinds = {"string": pa.string(), "bool": pa.bool_()}
+            own = (kinds | {"float64": pa.float64(), "int32": pa.int32(), "int64": pa.int64()})[feature["dtype"]]
         assert field.equals(pa.field(field.name, own))
 
 

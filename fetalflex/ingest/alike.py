@@ -1,0 +1,142 @@
+"""Are two frames one picture? Aligned by scale and shift, then compared in their fine detail.
+
+Different heads look alike when blurred: the same ring in the same sector. Speckle and small structures do not: they
+are the fingerprint. So frames are aligned coarse to fine, whatever was cut off or stretched, and the correlation
+counts what is left when the local mean and contrast (gain, depth compensation, a grey map) are taken off.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
+
+Floats = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
+
+SIDE = 96
+# Aligned at this side, in so many Gauss-Newton steps, then looked at in detail at that side; a pair that correlates
+# less is given up: in the calibration (docs/results.md) no two forms of one picture did.
+LEVELS = ((24, 8, 48, 0.3), (48, 5, 48, 0.4), (96, 3, 96, -1.0))
+LEAST_OVERLAP = 0.5  # of the frame's area
+SMALLEST_SCALE, LARGEST_SCALE = 0.65, 1.55
+DETAIL = 2.0  # pixels (standard deviation) of the window that local mean and contrast are taken over
+FAINT = 3.0  # grey levels of contrast below which there is nothing to compare
+OUTLIER = 3.0  # local contrasts: a caliper's cross must not weigh more than the tissue
+
+
+@dataclass(frozen=True, eq=False)
+class Likeness:
+    """For B pairs: correlation of the detail float32 [B] (-1 to 1) and the share of the area that overlaps [B]."""
+
+    correlation: Floats
+    overlap: Floats
+
+
+def thumbnail(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return a frame [H, W] as uint8 [96, 96], area-averaged, stretched where it is not square."""
+    return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BOX))
+
+
+def compare(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> Likeness:
+    """Compare thumbnails uint8 [B, 96, 96] pair by pair: `left` is moved onto `right`.
+
+    Pairs that do not look alike after a rough alignment keep the correlation of that glance. A pair whose alignment
+    runs away (another scale than a crop explains, hardly any overlap) has correlation 0.
+    Source: Lucas & Kanade 1981, with the gain and offset of Baker & Matthews 2004 (IJCV 56), section 4.
+    """
+    moves = np.tile(np.array([1, 0, 1, 0], np.float32), (len(left), 1))  # x scale, x shift, y scale, y shift
+    correlation, overlap = np.zeros(len(left), np.float32), np.zeros(len(left), np.float32)
+    here = np.arange(len(left))
+    for side, steps, glance, least in LEVELS:
+        a, b = _smoothed(left[here], side), _smoothed(right[here], side)
+        for _ in range(steps):
+            moves[here] += _step(a, b, moves[here])
+        seen = _judge(left[here], right[here], moves[here], glance)
+        correlation[here], overlap[here] = seen.correlation, seen.overlap
+        here = here[seen.correlation > least]
+        if not len(here):
+            break
+    return Likeness(correlation, overlap)
+
+
+def _judge(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8], moves: Floats, side: int) -> Likeness:
+    """Return how alike the pairs are in detail at this side, once `left` is moved."""
+    rows, columns = _hats(moves[:, 2:], side), _hats(moves[:, :2], side)
+    inside = _inside(rows, columns)
+    overlap = inside.mean((1, 2), dtype=np.float32)
+    scales = moves[:, ::2]
+    sane = ((scales > SMALLEST_SCALE) & (scales < LARGEST_SCALE)).all(1) & (overlap > LEAST_OVERLAP)
+    moved: Array = rows @ _reduced(left, side) @ columns.transpose(0, 2, 1)
+    correlation = _correlation(_detail(moved), _detail(_reduced(right, side)), inside)
+    return Likeness(np.where(sane, correlation, 0).astype(np.float32), overlap)
+
+
+def _reduced(images: npt.NDArray[np.uint8], side: int) -> Floats:
+    """Return thumbnails at `side`, averaged over blocks."""
+    blocks = images.reshape(len(images), side, SIDE // side, side, SIDE // side)
+    reduced: Floats = blocks.mean((2, 4), dtype=np.float32)
+    return reduced
+
+
+def _smoothed(images: npt.NDArray[np.uint8], side: int) -> Floats:
+    """Return thumbnails at `side`, smoothed by a pixel and with mean 0 and deviation 1."""
+    smooth = ndimage.gaussian_filter(_reduced(images, side), (0, 1, 1))
+    centred = smooth - smooth.mean((1, 2), keepdims=True)
+    scaled: Floats = centred / np.maximum(centred.std((1, 2), keepdims=True), 1e-3)
+    return scaled
+
+
+def _hats(line: Floats, side: int) -> Floats:
+    """Return [B, side, side]: row i takes the pixel at scale * i + shift (shift in frames) by linear interpolation.
+
+    Scale and shift act on each axis alone, so that a picture is moved by two matrix products.
+    """
+    grid = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5
+    place = (line[:, :1] * grid + line[:, 1:] + 0.5) * side - 0.5  # [B, side]
+    hats: Floats = np.maximum(0, 1 - np.abs(place[:, :, None] - np.arange(side, dtype=np.float32)))
+    return hats
+
+
+def _inside(rows: Floats, columns: Floats) -> npt.NDArray[np.bool_]:
+    """Where a moved picture comes wholly from inside the picture: bool [B, side, side]."""
+    inside: npt.NDArray[np.bool_] = (rows.sum(2) > 0.999)[:, :, None] & (columns.sum(2) > 0.999)[:, None, :]
+    return inside
+
+
+def _step(a: Floats, b: Floats, moves: Floats) -> Floats:
+    """Return the change of the moves [B, 4] that one Gauss-Newton step of gain * moved(a) + offset = b asks for."""
+    side = a.shape[1]
+    rows, columns = _hats(moves[:, 2:], side), _hats(moves[:, :2], side)
+    moved = rows @ a @ columns.transpose(0, 2, 1)
+    slope_y, slope_x = np.gradient(moved, axis=(1, 2))
+    slope_x, slope_y = slope_x * (side / moves[:, 0, None, None]), slope_y * (side / moves[:, 2, None, None])
+    grid = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5
+    terms = np.stack(
+        [slope_x * grid, slope_x, slope_y * grid[:, None], slope_y, moved, np.ones_like(moved)], 1
+    ).reshape(len(a), 6, -1)
+    weight = _inside(rows, columns).reshape(len(a), 1, -1)
+    weighted = terms * weight
+    normal = weighted @ terms.transpose(0, 2, 1) + 1e-2 * side * np.eye(6, dtype=np.float32)
+    right = weighted @ (b - moved).reshape(len(a), -1, 1)
+    change: Floats = np.linalg.solve(normal, right)[:, :4, 0]
+    # Gain multiplies the slopes, too; at the steps' end it is near 1, on the way a bounded step is safe.
+    return change.clip(-0.05, 0.05)
+
+
+def _detail(images: Floats) -> Floats:
+    """Return what is left when local mean and contrast are taken off, outliers cut; 0 where there is no contrast."""
+    centred = images - ndimage.gaussian_filter(images, (0, DETAIL, DETAIL), truncate=3)
+    contrast = np.sqrt(ndimage.gaussian_filter(centred**2, (0, 2 * DETAIL, 2 * DETAIL), truncate=3))
+    detail: Floats = (centred / (contrast + FAINT)).clip(-OUTLIER, OUTLIER)
+    return detail
+
+
+def _correlation(a: Floats, b: Floats, inside: npt.NDArray[np.bool_]) -> Floats:
+    count = np.maximum(inside.sum((1, 2)), 1)[:, None, None]
+    a, b = ((x - (x * inside).sum((1, 2), keepdims=True) / count) * inside for x in (a, b))
+    scale = np.sqrt((a * a).sum((1, 2)) * (b * b).sum((1, 2)))
+    result: Floats = (a * b).sum((1, 2)) / np.maximum(scale, 1e-6)
+    return result
