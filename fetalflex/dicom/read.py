@@ -1,7 +1,7 @@
 """DICOM in: one file, header first, then frame by frame, with a named reason for whatever cannot be used.
 
 A hostile or broken file costs one row of the quarantine table: sizes are checked before anything is decoded,
-deflated files (1 MB becomes 1 GiB) are refused, and formats that only GDCM decodes go to a process of its own.
+deflated files (1 MB becomes 1 GiB) are refused. Raw files are read in a worker only (`fetalflex.dicom.sandbox`).
 """
 
 import logging
@@ -21,8 +21,8 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
-from fetalflex.dicom.isolated import IsolatedDecoder
 from fetalflex.dicom.pixels import Grey, to_grey
+from fetalflex.dicom.serve import inside_worker
 from fetalflex.errors import QuarantineError, Reason
 
 # pydicom's warnings and log lines quote header values, and those may be identifiers.
@@ -37,8 +37,8 @@ STILL, CLIP = "1.2.840.10008.5.1.4.1.1.6.1", "1.2.840.10008.5.1.4.1.1.3.1"
 RETIRED = ("1.2.840.10008.5.1.4.1.1.6", "1.2.840.10008.5.1.4.1.1.3")
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 DEFLATED = "1.2.840.10008.1.2.1.99"
-# The plugins whose code may run in this process, in the order of preference; GDCM is not among them.
-PLUGINS = ("pylibjpeg", "pyjpegls", "pillow")
+# In the order of preference. GDCM is C++ with a history of memory errors: it comes last, and only within a worker.
+PLUGINS = ("pylibjpeg", "pyjpegls", "pillow", "gdcm")
 # Read with the header: all but pixels and what may be as big (overlays, waveforms, spectra).
 BULK = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
@@ -84,8 +84,10 @@ def guarded(reason: Reason, what: str) -> Iterator[None]:
     try:
         with quiet():
             yield
-    except QuarantineError:
+    except (QuarantineError, MemoryError):  # of too little memory the sandbox makes a reason
         raise
+    except RecursionError as error:
+        raise QuarantineError(Reason.NESTED_TOO_DEEP, "nests deeper than any real object") from error
     except EOFError as error:
         raise QuarantineError(Reason.TRUNCATED, "ends too early") from error
     except InvalidDicomError as error:
@@ -145,7 +147,7 @@ def frame_numbers(total: int, limit: int) -> list[int]:
     return sorted({i * total // limit for i in range(min(limit, total))} | {0})
 
 
-def read_frames(path: Path, decoder: IsolatedDecoder, limits: Limits = Limits()) -> Iterator[Frame]:
+def read_frames(path: Path, limits: Limits = Limits()) -> Iterator[Frame]:
     """Yield the chosen frames of an ultrasound image file, each decoded when it is asked for.
 
     Raises: QuarantineError, as `read_header` and `check_image` do, or no_pixels, truncated, decode_failed,
@@ -154,7 +156,7 @@ def read_frames(path: Path, decoder: IsolatedDecoder, limits: Limits = Limits())
     total = check_image(read_header(path, limits), limits)
     data = _read_all(path, total)
     for number in frame_numbers(total, limits.max_frames):
-        samples, photometric = _decode(data, path, number, decoder)
+        samples, photometric = _decode(data, number)
         with guarded(Reason.DECODE_FAILED, "colour cannot be read"):
             grey, coloured = to_grey(samples, data, photometric)
         yield Frame(number, grey, coloured)
@@ -176,7 +178,7 @@ def _read_all(path: Path, frames: int) -> Dataset:
     return data
 
 
-def _decode(data: Dataset, path: Path, number: int, isolated: IsolatedDecoder) -> tuple[npt.NDArray[Any], str]:
+def _decode(data: Dataset, number: int) -> tuple[npt.NDArray[Any], str]:
     """Return raw samples of one frame and their photometric interpretation after decoding."""
     syntax = data.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated:
@@ -186,11 +188,9 @@ def _decode(data: Dataset, path: Path, number: int, isolated: IsolatedDecoder) -
     except NotImplementedError as error:
         raise QuarantineError(Reason.UNSUPPORTED_TRANSFER_SYNTAX, f"no decoder for {syntax.name}") from error
     for plugin in PLUGINS if syntax.name != "RLE Lossless" else ("pylibjpeg", "pydicom"):
-        if plugin in available:
+        if plugin in available and (plugin != "gdcm" or inside_worker()):
             return _decode_with(data, number, plugin)
-    if "gdcm" not in available:
-        raise QuarantineError(Reason.UNSUPPORTED_TRANSFER_SYNTAX, f"no decoder for {syntax.name}")
-    return isolated.decode(str(path), number), str(data.PhotometricInterpretation)
+    raise QuarantineError(Reason.UNSUPPORTED_TRANSFER_SYNTAX, f"no decoder for {syntax.name}")
 
 
 def _decode_with(data: Dataset, number: int, plugin: str) -> tuple[npt.NDArray[Any], str]:

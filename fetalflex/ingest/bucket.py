@@ -11,18 +11,17 @@ from typing import Any
 
 import imagehash
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from PIL import Image
-from pydicom import Dataset
 
 from fetalflex import artifacts, rng
-from fetalflex.deid.allowlist import Kept, check_profile, keep
+from fetalflex.deid.allowlist import check_profile
 from fetalflex.deid.keys import PseudonymKey, keyed_hash
-from fetalflex.dicom.isolated import IsolatedDecoder
-from fetalflex.dicom.pixels import is_doppler
-from fetalflex.dicom.read import Frame, Limits, guarded, read_frames, read_header
-from fetalflex.dicom.region import Geometry, choose_crop, fit_geometry, read_calibration
+from fetalflex.dicom.region import Geometry
+from fetalflex.dicom.sandbox import Sandbox
 from fetalflex.errors import NoUsableFramesError, QuarantineError, Reason
+from fetalflex.ingest import worker
 from fetalflex.ingest.inventory import (
     Inventory,
     Rejected,
@@ -33,15 +32,13 @@ from fetalflex.ingest.inventory import (
     scan,
     write_manifest,
 )
-from fetalflex.masks.annotations import Annotation, Annotations, fit_annotation, read_annotations
+from fetalflex.masks.annotations import Annotation, fit_annotation
 from fetalflex.params import Center, Ingest
 
 __all__ = ["BucketResult", "Inventory", "build_manifest", "check_usable", "ingest_bucket", "locate", "read_manifest",
            "scan", "write_manifest"]  # fmt: skip
 
 Row = dict[str, Any]
-SMALLEST_SIDE = 16
-LEAST_RANGE = 16  # grey levels between the 1st and the 99th percentile of a frame that shows anything
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,16 @@ class BucketResult:
 
 
 @dataclass(frozen=True)
+class _Place:
+    """A frame that was taken: its case, its number in the file, the source's (H, W), and the way into the frame."""
+
+    case_id: str
+    number: int
+    shape: tuple[int, int]
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
 class _Job:
     """What is the same for all files of a call."""
 
@@ -62,8 +69,7 @@ class _Job:
     center: Center
     params: Ingest
     key: PseudonymKey
-    decoder: IsolatedDecoder
-    limits: Limits
+    sandbox: Sandbox
 
 
 def ingest_bucket(
@@ -84,8 +90,8 @@ def ingest_bucket(
     check_profile(name, center)
     result = BucketResult()
     result.quarantine.extend(asdict(r) for r in inventory.rejected if rng.bucket(r.file_id, shards) == bucket)
-    with IsolatedDecoder() as decoder:
-        job = _Job(inventory, name, center, params, key, decoder, Limits())
+    with Sandbox(key=key) as sandbox:
+        job = _Job(inventory, name, center, params, key, sandbox)
         for item in inventory.images:
             if rng.bucket(item.content_id, shards) == bucket:
                 _ingest_file(job, item, result)
@@ -107,100 +113,88 @@ def check_usable(name: str, frames: int, quarantine: pl.DataFrame) -> None:
 
 def _ingest_file(job: _Job, item: SourceFile, result: BucketResult) -> None:
     objects = job.inventory.annotations.get(item.uid, ())
-    cases = 0
+    places: list[_Place] = []
     try:
-        for frame, case_id, geometry, row in _frames_of(job, item, result):
+        for place, row in _frames_of(job, item, result):
             result.frames.append(row)
-            cases += 1
-            for source in objects:
-                _annotate(job, source, item.uid, (case_id, frame, geometry), result)
+            places.append(place)
     except QuarantineError as error:
         result.quarantine.append(asdict(Rejected.of(item.file_id, error)))
-    if not cases:
-        orphan = QuarantineError(Reason.ORPHAN_ANNOTATION, "the image that it refers to is in quarantine")
-        result.quarantine.extend(asdict(Rejected.of(source.file_id, orphan)) for source in objects)
+    for source in objects:
+        if places:
+            _annotate(job, source, item.uid, places, result)
+        else:
+            orphan = QuarantineError(Reason.ORPHAN_ANNOTATION, "the image that it refers to is in quarantine")
+            result.quarantine.append(asdict(Rejected.of(source.file_id, orphan)))
 
 
-def _frames_of(job: _Job, item: SourceFile, result: BucketResult) -> Iterator[tuple[Frame, str, Geometry, Row]]:
+def _frames_of(job: _Job, item: SourceFile, result: BucketResult) -> Iterator[tuple[_Place, Row]]:
     """Yield the usable frames of a file; a frame that is not becomes a row of the quarantine."""
-    path = job.inventory.folder / item.path
-    header = read_header(path, job.limits)
-    with guarded(Reason.DECODE_FAILED, "header cannot be read"):
-        kept = keep(header, job.name, job.center, job.key)
-    for frame in read_frames(path, job.decoder, job.limits):
-        case_id = keyed_hash(job.key, "case", job.name, item.content_id, frame.number)
-        try:
-            geometry = _fit(frame, header, job.params.max_side_px)
-            row = _frame_row(job, case_id, kept, frame, geometry)
-        except QuarantineError as error:
-            numbered = QuarantineError(error.reason, f"frame {frame.number}: {error.detail}")
-            result.quarantine.append(asdict(Rejected.of(item.file_id, numbered)))
+    answers = job.sandbox.run(
+        worker.frames, path=str(job.inventory.folder / item.path), name=job.name,
+        center=job.center.model_dump(mode="json"), max_side_px=job.params.max_side_px,
+    )  # fmt: skip
+    for said, arrays in answers:
+        if "quarantine" in said:
+            reason, detail = said["quarantine"]
+            error = QuarantineError(Reason(reason), f"frame {said['number']}: {detail}")
+            result.quarantine.append(asdict(Rejected.of(item.file_id, error)))
             continue
-        yield frame, case_id, geometry, row
+        found = said["geometry"]
+        geometry = Geometry(tuple(found["crop"]), tuple(found["size"]), found["spacing_mm"])
+        case_id = keyed_hash(job.key, "case", job.name, item.content_id, said["number"])
+        row = _frame_row(job.name, case_id, said["kept"], geometry.spacing_mm, arrays[0])
+        yield _Place(case_id, said["number"], tuple(said["shape"]), geometry), row
 
 
-def _fit(frame: Frame, header: Dataset, max_side_px: int) -> Geometry:
-    """Return the geometry of a frame. Raises: QuarantineError no_ultrasound_region, colour_doppler, bad_dimensions."""
-    with guarded(Reason.DECODE_FAILED, "calibrated regions cannot be read"):
-        calibration = read_calibration(header)
-    crop = choose_crop(calibration, frame.grey)
-    x0, y0, x1, y1 = crop
-    if is_doppler(None if frame.coloured is None else frame.coloured[y0:y1, x0:x1]):
-        raise QuarantineError(Reason.COLOUR_DOPPLER, "more than 1 % of the region is coloured")
-    geometry = fit_geometry(crop, calibration.spacing_mm, max_side_px)
-    if min(geometry.size) < SMALLEST_SIDE:
-        raise QuarantineError(Reason.BAD_DIMENSIONS, f"region of {x1 - x0} x {y1 - y0} pixels")
-    return geometry
-
-
-def _frame_row(job: _Job, case_id: str, kept: Kept, frame: Frame, geometry: Geometry) -> Row:
-    pixels = geometry.image(frame.grey)
-    low, high = np.percentile(pixels, (1, 99.5))
-    if high - low < LEAST_RANGE:
-        raise QuarantineError(Reason.EMPTY_IMAGE, f"{high - low:.0f} grey levels; expected {LEAST_RANGE} at least")
+def _frame_row(center: str, case_id: str, kept: Row, spacing_mm: float | None, pixels: npt.NDArray[Any]) -> Row:
     height, width = pixels.shape
     return {
-        "case_id": case_id, "center": job.name, "patient": kept.patient,
-        "image": artifacts.picture(pixels, case_id), "plane": kept.plane, "age_weeks": kept.age_weeks,
-        "spacing_mm": None if geometry.spacing_mm is None else round(geometry.spacing_mm, 6),
-        "height": height, "width": width, "device": kept.device,
+        "case_id": case_id, "center": center, **kept, "image": artifacts.picture(pixels, case_id),
+        "spacing_mm": None if spacing_mm is None else round(spacing_mm, 6), "height": height, "width": width,
         "pixels": hashlib.sha256(f"{height}x{width}:".encode() + pixels.tobytes()).hexdigest(),
         "phash": str(imagehash.phash(Image.fromarray(pixels))),
         "level": round(float(pixels[pixels > 0].mean()), 3), "marks": "[]",
     }  # fmt: skip
 
 
-def _annotate(job: _Job, source: SourceFile, uid: str, case: tuple[str, Frame, Geometry], result: BucketResult) -> None:
-    case_id, frame, geometry = case
-    try:
-        read = read_annotations(job.inventory.folder / source.path, uid)
-        for error in _complaints(read, frame):
-            result.quarantine.append(asdict(Rejected.of(source.file_id, error)))
-        usable = () if _mismatch(read, frame) else read.known
-    except QuarantineError as error:
+def _annotate(job: _Job, source: SourceFile, uid: str, places: list[_Place], result: BucketResult) -> None:
+    """Add what one object says about the frames of an image, and a row of the quarantine for each complaint."""
+
+    def complain(error: QuarantineError) -> None:
         result.quarantine.append(asdict(Rejected.of(source.file_id, error)))
-        return
-    for item in usable:
-        if item.frame in (None, frame.number):
-            fitted = fit_annotation(item, geometry)
-            if fitted is None:
-                outside = QuarantineError(Reason.ANNOTATION_MISMATCH, "lies outside the ultrasound region")
-                result.quarantine.append(asdict(Rejected.of(source.file_id, outside)))
-            else:
-                result.annotations.append(_annotation_row(case_id, fitted, result.annotations))
+
+    path, before = str(job.inventory.folder / source.path), len(result.annotations)
+    try:
+        answers = job.sandbox.run(worker.annotations, path=path, image_uid=uid)
+        about, _ = next(answers)
+        shape = None if about["shape"] is None else tuple(about["shape"])
+        fitting = [p for p in places if shape in (None, p.shape)]
+        for error in _complaints(about["unknown"], shape, places):
+            complain(error)
+        for said, arrays in answers:
+            item = Annotation(said["structure"], arrays[0] if arrays else None, tuple(said["box"]), said["frame"])
+            for place in fitting:
+                if item.frame not in (None, place.number):
+                    continue
+                fitted = fit_annotation(item, place.geometry)
+                if fitted is None:
+                    complain(QuarantineError(Reason.ANNOTATION_MISMATCH, "lies outside the ultrasound region"))
+                else:
+                    result.annotations.append(_annotation_row(place.case_id, fitted, result.annotations))
+    except QuarantineError as error:
+        del result.annotations[before:]  # all of an object or nothing
+        complain(error)
 
 
-def _mismatch(read: Annotations, frame: Frame) -> bool:
-    return read.shape is not None and read.shape != frame.grey.shape
-
-
-def _complaints(read: Annotations, frame: Frame) -> Iterator[QuarantineError]:
-    if read.unknown:
-        detail = f"{read.unknown} of its items have a code that the ontology does not have"
+def _complaints(unknown: int, shape: tuple[int, ...] | None, places: list[_Place]) -> Iterator[QuarantineError]:
+    if unknown:
+        detail = f"{unknown} of its items have a code that the ontology does not have"
         yield QuarantineError(Reason.UNKNOWN_STRUCTURE, detail)
-    if _mismatch(read, frame) and read.shape is not None:
-        detail = f"is {read.shape[1]} x {read.shape[0]}, its image {frame.grey.shape[1]} x {frame.grey.shape[0]} pixels"
-        yield QuarantineError(Reason.ANNOTATION_MISMATCH, detail)
+    for place in places:
+        if shape is not None and shape != place.shape:
+            detail = f"is {shape[1]} x {shape[0]}, its image {place.shape[1]} x {place.shape[0]} pixels"
+            yield QuarantineError(Reason.ANNOTATION_MISMATCH, detail)
 
 
 def _annotation_row(case_id: str, item: Annotation, before: list[Row]) -> Row:

@@ -1,7 +1,8 @@
 """What lies in a center's folder: images, the annotations that refer to them, and what is neither; and its manifest.
 
-One pass over the headers, in a fixed order. Everything is named by keyed hashes: `file_id` of the path (so that the
-owner of the key can find the file), `content_id` of the bytes (so that renaming a file changes no case).
+One pass over the headers, in a fixed order, in a worker process: nothing of a raw file is parsed here.
+Everything is named by keyed hashes: `file_id` of the path (so that the owner of the key can find the file),
+`content_id` of the bytes (so that renaming a file changes no case).
 """
 
 import os
@@ -11,9 +12,9 @@ from pathlib import Path
 
 from fetalflex.artifacts import atomic, file_sha256
 from fetalflex.deid.keys import PseudonymKey, keyed_hash
-from fetalflex.dicom.read import check_image, guarded, read_header
+from fetalflex.dicom.sandbox import Sandbox
 from fetalflex.errors import ArtifactError, QuarantineError, Reason, SourceError
-from fetalflex.masks.annotations import is_annotation, referenced_instances
+from fetalflex.ingest import worker
 
 Known = dict[str, list[int | str]]
 MANIFEST_HEAD = "# FetalFlex manifest 1: keyed hash of path, keyed hash of content"
@@ -64,24 +65,23 @@ def scan(folder: Path, key: PseudonymKey) -> Inventory:
     objects: list[tuple[SourceFile, tuple[str, ...]]] = []
     rejected: list[Rejected] = []
     seen: set[str] = set()
-    for path, relative in _files(folder):
-        file_id = _file_id(key, relative)
-        try:
-            _refuse_foreign(path, folder)
-            header = read_header(path)
-            content_id = _content_id(key, path)
-            if content_id in seen:
-                raise QuarantineError(Reason.DUPLICATE, "holds the same bytes as another file")  # noqa: TRY301
-            seen.add(content_id)
-            with guarded(Reason.DECODE_FAILED, "header cannot be read"):
-                found = SourceFile(relative, file_id, content_id, str(header.get("SOPInstanceUID", "")))
-                if is_annotation(header):
-                    objects.append((found, referenced_instances(header)))
-                    continue
-                check_image(header)
-            images.append(found)
-        except QuarantineError as error:
-            rejected.append(Rejected.of(file_id, error))
+    with Sandbox() as sandbox:
+        for path, relative in _files(folder):
+            file_id = _file_id(key, relative)
+            try:
+                _refuse_foreign(path, folder)
+                ((facts, _),) = sandbox.run(worker.inspect, path=str(path))
+                content_id = keyed_hash(key, "content", facts["content"])
+                if content_id in seen:
+                    raise QuarantineError(Reason.DUPLICATE, "holds the same bytes as another file")  # noqa: TRY301
+                seen.add(content_id)
+                found = SourceFile(relative, file_id, content_id, facts["uid"])
+                if facts["kind"] == "annotation":
+                    objects.append((found, tuple(facts["references"])))
+                else:
+                    images.append(found)
+            except QuarantineError as error:
+                rejected.append(Rejected.of(file_id, error))
     kept, conflicts = _one_per_uid(images)
     linked, orphans = _link(kept, objects)
     rows = sorted([*rejected, *conflicts, *orphans], key=lambda r: (r.file_id, r.reason))

@@ -1,0 +1,104 @@
+"""What ingest asks of a raw file, each in a worker of `fetalflex.dicom.sandbox`: facts, frames, annotations.
+
+The only functions of ingest that parse DICOM. Each yields answers (JSON object, arrays) and raises QuarantineError.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset
+
+from fetalflex.artifacts import file_sha256
+from fetalflex.deid.allowlist import keep
+from fetalflex.deid.keys import PseudonymKey
+from fetalflex.dicom.pixels import is_doppler
+from fetalflex.dicom.read import Frame, Limits, check_image, guarded, read_frames, read_header
+from fetalflex.dicom.region import Geometry, choose_crop, fit_geometry, read_calibration
+from fetalflex.dicom.sandbox import Answer
+from fetalflex.errors import QuarantineError, Reason
+from fetalflex.masks.annotations import is_annotation, read_annotations, referenced_instances
+from fetalflex.params import Center
+
+SMALLEST_SIDE = 16
+LEAST_RANGE = 16  # grey levels between the 1st and the 99th percentile of a frame that shows anything
+
+
+def inspect(path: str) -> Iterator[Answer]:
+    """Yield one file's facts: kind (image or annotation), uid, content (SHA-256), references, syntax, size.
+
+    `references`: SOP Instance UIDs that an annotation refers to. The answer holds raw identifiers: it stays in memory.
+    """
+    file = Path(path)
+    header = read_header(file)
+    with guarded(Reason.DECODE_FAILED, "header cannot be read"):
+        annotation = is_annotation(header)
+        facts: dict[str, Any] = {
+            "kind": "annotation" if annotation else "image",
+            "uid": str(header.get("SOPInstanceUID", "")),
+            "references": referenced_instances(header) if annotation else [],
+            "modality": str(header.get("Modality", "")),
+            "syntax": str(header.file_meta.get("TransferSyntaxUID", "")),
+            "bytes": file.stat().st_size,
+        }
+        if not annotation:
+            facts["frames"] = check_image(header)
+            facts["rows"], facts["columns"] = int(header.Rows), int(header.Columns)
+        facts["content"] = file_sha256(file)
+    yield facts, []
+
+
+def frames(path: str, name: str, center: dict[str, Any], max_side_px: int, key: PseudonymKey) -> Iterator[Answer]:
+    """Yield each chosen frame of an image: its place, what is kept of the header, and its pixels [H, W] uint8.
+
+    `name`, `center`: the center's name and profile. A frame that cannot be used is {number, quarantine: [reason,
+    detail]} without pixels. `geometry` is that of `region.Geometry`, `shape` the source's (H, W).
+    """
+    profile, limits = Center.model_validate(center), Limits()
+    header = read_header(Path(path), limits)
+    with guarded(Reason.DECODE_FAILED, "header cannot be read"):
+        kept = asdict(keep(header, name, profile, key))
+    for frame in read_frames(Path(path), limits):
+        try:
+            geometry = _fit(frame, header, max_side_px)
+            pixels = geometry.image(frame.grey)
+            low, high = np.percentile(pixels, (1, 99.5))
+            if high - low < LEAST_RANGE:
+                detail = f"{high - low:.0f} grey levels; expected {LEAST_RANGE} at least"
+                raise QuarantineError(Reason.EMPTY_IMAGE, detail)  # noqa: TRY301
+        except QuarantineError as error:
+            yield {"number": frame.number, "quarantine": [error.reason.value, error.detail]}, []
+            continue
+        placed = {"number": frame.number, "geometry": asdict(geometry), "shape": frame.grey.shape}
+        yield placed | {"kept": kept}, [pixels]
+
+
+def decoded(path: str) -> Iterator[Answer]:
+    """Yield each chosen frame as it is decoded: {number} with grey [H, W] uint8 and, for colour, where it is [H, W]."""
+    for frame in read_frames(Path(path)):
+        yield {"number": frame.number}, [frame.grey] if frame.coloured is None else [frame.grey, frame.coloured]
+
+
+def annotations(path: str, image_uid: str) -> Iterator[Answer]:
+    """Yield {unknown, shape}, then each structure {structure, box, frame} with its mask [H, W] bool, if it has one."""
+    read = read_annotations(Path(path), image_uid)
+    yield {"unknown": read.unknown, "shape": read.shape}, []
+    for item in read.known:
+        said = {"structure": item.structure, "box": item.box, "frame": item.frame}
+        yield said, [] if item.mask is None else [item.mask]
+
+
+def _fit(frame: Frame, header: Dataset, max_side_px: int) -> Geometry:
+    """Return the geometry of a frame. Raises: QuarantineError no_ultrasound_region, colour_doppler, bad_dimensions."""
+    with guarded(Reason.DECODE_FAILED, "calibrated regions cannot be read"):
+        calibration = read_calibration(header)
+    crop = choose_crop(calibration, frame.grey)
+    x0, y0, x1, y1 = crop
+    if is_doppler(None if frame.coloured is None else frame.coloured[y0:y1, x0:x1]):
+        raise QuarantineError(Reason.COLOUR_DOPPLER, "more than 1 % of the region is coloured")
+    geometry = fit_geometry(crop, calibration.spacing_mm, max_side_px)
+    if min(geometry.size) < SMALLEST_SIDE:
+        raise QuarantineError(Reason.BAD_DIMENSIONS, f"region of {x1 - x0} x {y1 - y0} pixels")
+    return geometry
