@@ -17,7 +17,6 @@ from fetalflex.errors import FetalFlexError, QuarantineError, Reason
 from fetalflex.ingest import worker
 from tests.fetalflex.dicom.samples import CENTER, KEY, screen, write_image
 
-
 SHAPE = (500, 600)
 
 
