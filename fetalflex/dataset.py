@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from fetalflex.anatomy.layout import Layout, LayoutObject, box_mask, mask_box
 from fetalflex.anatomy.ontology import PLANE_NAMES, STRUCTURE_NAMES, plane_index, structure_index
@@ -38,7 +38,8 @@ class Cases:
     sources: uint8 [N, K], ABSENT (not annotated, not predicted: *unknown*), EXPERT, PREDICTED or EXPERT_BOX;
     confidences: float32 [N, K]; planes: int64 [N] numbers of `anatomy.ontology.PLANES`;
     ages: float32 [N] weeks, NaN where unknown; spacings: float32 [N] mm per canvas pixel, NaN where unknown;
-    valid: bool [N, S, S], false in the padding; ids, centers, patients, groups: str [N].
+    valid: bool [N, S, S], false in the padding; ignored: bool [N, S, S], true where a mark of the image (blanked text,
+    a caliper) was filled from its surroundings: no loss may count it; ids, centers, patients, groups: str [N].
     """
 
     ids: Array
@@ -53,6 +54,7 @@ class Cases:
     ages: Array
     spacings: Array
     valid: Array
+    ignored: Array
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -107,6 +109,13 @@ class Cases:
             raise ArtifactError(f"{path}: no packed cases ({error}); pack them again") from error
 
 
+def marked_share(cases: Cases) -> Array:
+    """Return the share of each image's area (without padding) that marks cover: float64 [N]."""
+    area = cases.valid.sum((1, 2))
+    share: Array = (cases.ignored & cases.valid).sum((1, 2)) / np.maximum(area, 1)
+    return share
+
+
 def to_canvas(pixels: Array, size: int, *, mask: bool = False) -> Array:
     """Scale an image [H, W] so that its longer side is `size`, centred on a black square [size, size].
 
@@ -124,6 +133,19 @@ def to_canvas(pixels: Array, size: int, *, mask: bool = False) -> Array:
     return canvas > 127 if mask else canvas
 
 
+def touched_canvas(mask: Array, size: int) -> Array:
+    """Return bool [size, size]: every canvas pixel that some pixel of a frame's mask [H, W] has a part in."""
+    height, width = mask.shape
+    h, w, top, left = canvas_box(height, width, size)
+    # Lanczos (where an image grows) reaches three source pixels far, area-averaging none.
+    marked = Image.fromarray(mask.astype(np.uint8) * 255)
+    reached = marked if max(height, width) > size else marked.filter(ImageFilter.MaxFilter(7))
+    scaled = reached.convert("F").resize((w, h), Image.Resampling.BOX)
+    canvas = np.zeros((size, size), bool)
+    canvas[top : top + h, left : left + w] = np.asarray(scaled) > 0
+    return canvas
+
+
 def canvas_box(height: int, width: int, size: int) -> tuple[int, int, int, int]:
     """Return (h, w, top, left) of a height x width image on the canvas of side `size`."""
     scale = size / max(height, width)
@@ -134,8 +156,8 @@ def canvas_box(height: int, width: int, size: int) -> tuple[int, int, int, int]:
 def load_cases(frames: pl.DataFrame, masks: pl.DataFrame, splits: pl.DataFrame, size: int) -> Cases:
     """Join tables (schemas Frames, Masks, Splits) into arrays, ordered by case id.
 
-    Only cases that `splits` knows are taken. Raises: ArtifactError for a split's case without a frame, or a mask
-    that has not its frame's size.
+    Only cases that `splits` knows are taken. Marks are filled and noted in `ignored`.
+    Raises: ArtifactError for a split's case without a frame, or a mask that has not its frame's size.
     """
     groups = dict(zip(splits["case_id"], splits["group"], strict=True))
     rows = [r for r in frames.sort("case_id").iter_rows(named=True) if r["case_id"] in groups]
@@ -152,18 +174,16 @@ def load_cases(frames: pl.DataFrame, masks: pl.DataFrame, splits: pl.DataFrame, 
     n, k = len(rows), len(STRUCTURE_NAMES)
     shape = np.zeros((n, k, size, size), bool)
     sources, confidences = np.zeros((n, k), np.uint8), np.zeros((n, k), np.float32)
-    images, valid = np.zeros((n, size, size), np.uint8), np.zeros((n, size, size), bool)
+    images = np.zeros((n, size, size), np.uint8)
+    valid, ignored = np.zeros((n, size, size), bool), np.zeros((n, size, size), bool)
     spacings = np.full(n, np.nan, np.float32)
     for i, row in enumerate(rows):
-        pixels = decode_png(row["image"]["bytes"])
-        images[i] = to_canvas(pixels, size)
-        h, w, top, left = canvas_box(pixels.shape[0], pixels.shape[1], size)
-        valid[i, top : top + h, left : left + w] = True
+        frame, images[i], valid[i], ignored[i] = _picture(row, size)
         if row["spacing_mm"] is not None:
-            spacings[i] = row["spacing_mm"] * max(pixels.shape) / size
+            spacings[i] = row["spacing_mm"] * max(frame) / size
         for item in by_case.get(row["case_id"], []):
             j = structure_index(item["structure"])
-            shape[i, j], sources[i, j] = _shape(item, pixels.shape, size)
+            shape[i, j], sources[i, j] = _shape(item, frame, size)
             confidences[i, j] = item["confidence"]
     return Cases(
         ids=np.array([r["case_id"] for r in rows], np.str_),
@@ -173,8 +193,23 @@ def load_cases(frames: pl.DataFrame, masks: pl.DataFrame, splits: pl.DataFrame, 
         images=images, masks=shape, sources=sources, confidences=confidences,
         planes=np.array([plane_index(r["plane"]) for r in rows], np.int64),
         ages=np.array([np.nan if r["age_weeks"] is None else r["age_weeks"] for r in rows], np.float32),
-        spacings=spacings, valid=valid,
+        spacings=spacings, valid=valid, ignored=ignored,
     )  # fmt: skip
+
+
+def _picture(row: dict[str, Any], size: int) -> tuple[tuple[int, int], Array, Array, Array]:
+    """Return a frame's (height, width), and on the canvas its image without marks, where it is, where marks were."""
+    from fetalflex.marks import fill_marks, read_marks  # scipy, which packed cases do without
+
+    pixels = decode_png(row["image"]["bytes"])
+    height, width = pixels.shape
+    valid, ignored = np.zeros((size, size), bool), np.zeros((size, size), bool)
+    h, w, top, left = canvas_box(height, width, size)
+    valid[top : top + h, left : left + w] = True
+    marked = read_marks(row["marks"], height, width)
+    if marked is not None:
+        pixels, ignored = fill_marks(pixels, marked), touched_canvas(marked, size)
+    return (height, width), to_canvas(pixels, size), valid, ignored
 
 
 def _shape(item: dict[str, Any], frame: tuple[int, ...], size: int) -> tuple[Array, int]:

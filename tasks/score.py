@@ -12,7 +12,7 @@ from fetalflex import rng, tables
 from fetalflex.anatomy.layout import Layout, rasterize
 from fetalflex.anatomy.ontology import plane_index, structure_index
 from fetalflex.artifacts import decode_png, tree_sha256, write_json
-from fetalflex.dataset import EXPERT, EXPERT_BOX, Cases
+from fetalflex.dataset import EXPERT, EXPERT_BOX, Cases, marked_share
 from fetalflex.errors import TooFewCasesError
 from fetalflex.masks.segmenter import Segmenter
 from fetalflex.quality.control import control_dice, image_means, summarise
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fetalflex.model.prealign import Aligner
 
 _CHUNK = 32
+_MOST_MARKED = 0.05  # of an image's area
 Images = npt.NDArray[np.uint8]
 
 
@@ -43,7 +44,11 @@ class ScoreWork:
         cases = read_cases(run.root, params)
         planes = [plane_index(name) for name in self.synthetic["plane"].unique()]
         cases = cases.take(np.isin(cases.planes, planes))
-        self.train, self.test = (self._limited(cases.of_group(g)) for g in ("train", "test"))
+        # Filled marks are no ultrasound: an image with large ones is no reference. A copy of it is still a copy, so the
+        # training images stay whole.
+        clean = marked_share(cases) <= _MOST_MARKED
+        self.train = self._limited(cases.of_group("train"))
+        self.test = self._limited(cases.take(clean).of_group("test"))
         if len(self.test) < 2:
             raise TooFewCasesError(
                 f"score: {len(self.test)} test images of the planes asked for; expected at least 2: add cases or raise "
@@ -75,7 +80,7 @@ class ScoreWork:
         fidelity = measure(
             Sample(found["test"], patient_names(self.test)),
             Sample(found["synthetic"][normal], self.synthetic["source_case"].to_numpy()[normal].astype(np.str_)),
-            Sample(found["train"], patient_names(self.train)),
+            Sample(found["train"], patient_names(self.train)).take(marked_share(self.train) <= _MOST_MARKED),
             **options,
         )
         dice, real_dice = self._control()

@@ -75,4 +75,5 @@ def tiny_cases() -> Cases:
         ages=np.where(number % 3 == 0, np.nan, 20 + number).astype(np.float32),
         spacings=np.where(number % 2 == 1, np.nan, 2.5).astype(np.float32),
         valid=np.ones((MANY, SIDE, SIDE), bool),
+        ignored=np.zeros((MANY, SIDE, SIDE), bool),
     )

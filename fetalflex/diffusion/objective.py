@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from fetalflex.model.batches import seen_mean
+
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """(x [B, 1, S, S], t [B]) -> velocity [B, 1, S, S]."""
 
@@ -44,10 +46,12 @@ def sample_times(count: int, mean: float, std: float, random: torch.Generator) -
     return torch.sigmoid(mean + std * normal)
 
 
-def flow_loss(model: Velocity, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+def flow_loss(model: Velocity, clean: Tensor, noise: Tensor, t: Tensor, ignored: Tensor | None = None) -> Tensor:
     """Return the mean squared error of the velocity, per image [B].
 
-    Source: conditional flow matching, Lipman et al. 2023, equation 9.
+    `ignored`: float [B, 1, S, S], 1 where a pixel must not count (marks), None where all count. The mean is over the
+    pixels that count. Source: conditional flow matching, Lipman et al. 2023, equation 9.
     """
     predicted = model(interpolate(clean, noise, t), t)
-    return (predicted.float() - velocity(clean, noise)).square().mean((1, 2, 3))
+    error = (predicted.float() - velocity(clean, noise)).square()
+    return seen_mean(error, ignored, (1, 2, 3))

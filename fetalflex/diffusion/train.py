@@ -14,10 +14,11 @@ from fetalflex.diffusion.objective import flow_loss, sample_times
 from fetalflex.errors import ModelError
 from fetalflex.model.batches import (
     Moves,
-    augment,
+    augment_with,
     batch_positions,
     cases_digest,
     first_weights,
+    ignored_maps,
     learning_rate,
     step_random,
     to_signal,
@@ -75,6 +76,7 @@ def train_generator(cases: Cases, aligner: Aligner, params: Train, run: Run) -> 
     digest = digest_of(params, seed=run.seed, data=cases_digest(cases), vocabulary=aligner.vocabulary)
     done = load_checkpoint(run.state_dir, digest, denoiser, optimizer, ema)
     described, signal = condition_from_cases(cases, aligner.vocabulary), to_signal(cases.images)
+    ignored = ignored_maps(cases)
 
     def finished() -> Generator:
         ema.copy_to(denoiser)
@@ -84,8 +86,8 @@ def train_generator(cases: Cases, aligner: Aligner, params: Train, run: Run) -> 
         yield TrainStep(done, float("nan"), 0.0, float("nan"), finished())
     for step in range(done, params.steps):
         rate = learning_rate(step, params.steps, params.learning_rate, params.warmup_steps)
-        clean, asked, random = _batch(signal, described, params, run.seed, step)
-        loss, gradient = _update(denoiser, optimizer, rate, params, (clean, asked.to(run.device), random))
+        batch = _batch((signal, ignored), described, params, run.seed, step)
+        loss, gradient = _update(denoiser, optimizer, rate, params, batch.to(run.device))
         ema.update(denoiser, step)
         last = step + 1 == params.steps
         if run.state_dir is not None and (last or (step + 1) % params.checkpoint_every == 0):
@@ -93,35 +95,45 @@ def train_generator(cases: Cases, aligner: Aligner, params: Train, run: Run) -> 
         yield TrainStep(step + 1, loss, rate, gradient, finished() if last else None)
 
 
-def _batch(
-    signal: Tensor, described: Condition, params: Train, seed: int, step: int
-) -> tuple[Tensor, Condition, torch.Generator]:
-    """Return images, what is asked of them, and the generator for the step's noise: a function of (seed, step)."""
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Images, what is asked of them, pixels that do not count (None: all count), and the step's random generator."""
+
+    clean: Tensor
+    asked: Condition
+    ignored: Tensor | None
+    random: torch.Generator
+
+    def to(self, device: str) -> _Batch:
+        ignored = None if self.ignored is None else self.ignored.to(device)
+        return _Batch(self.clean.to(device), self.asked.to(device), ignored, self.random)
+
+
+def _batch(pictures: tuple[Tensor, Tensor | None], described: Condition, params: Train, seed: int, step: int) -> _Batch:
+    """Return the batch of a step: a function of (seed, step). `pictures`: signals and where they do not count."""
     random = step_random(seed, "train", step)
+    signal, ignored = pictures
     positions = torch.from_numpy(batch_positions(seed, step, signal.shape[0], params.batch_size))
-    clean, maps = augment(signal[positions], described.maps[positions], _MOVES, random)
+    clean, maps, hidden = augment_with(
+        signal[positions], described.maps[positions], None if ignored is None else ignored[positions], _MOVES, random
+    )
     whole = settle(replace(described.take(positions), maps=maps))
     chances = Dropping(params.drop_layout, params.drop_object, params.box_probability, params.drop_modality)
-    return clean, drop_conditions(whole, chances, random), random
+    return _Batch(clean, drop_conditions(whole, chances, random), hidden, random)
 
 
 def _update(
-    denoiser: Denoiser,
-    optimizer: torch.optim.Optimizer,
-    rate: float,
-    params: Train,
-    batch: tuple[Tensor, Condition, torch.Generator],
+    denoiser: Denoiser, optimizer: torch.optim.Optimizer, rate: float, params: Train, batch: _Batch
 ) -> tuple[float, float]:
     """Take one optimiser step; return the loss and the gradient's norm."""
-    clean, asked, random = batch
-    device = asked.kinds.device
-    noise = torch.randn(clean.shape, generator=random).to(device)
-    t = sample_times(clean.shape[0], params.time_mean, params.time_std, random).to(device)
+    clean, random = batch.clean, batch.random
+    noise = torch.randn(clean.shape, generator=random).to(clean.device)
+    t = sample_times(clean.shape[0], params.time_mean, params.time_std, random).to(clean.device)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    with torch.autocast(device.type, torch.bfloat16, enabled=params.precision == "bf16"):
-        code = denoiser.layout_encoder(asked)
-        loss = flow_loss(lambda x, s: denoiser.predict(x, s, code), clean.to(device), noise, t).mean()
+    with torch.autocast(clean.device.type, torch.bfloat16, enabled=params.precision == "bf16"):
+        code = denoiser.layout_encoder(batch.asked)
+        loss = flow_loss(lambda x, s: denoiser.predict(x, s, code), clean, noise, t, batch.ignored).mean()
     optimizer.zero_grad()
     torch.autograd.backward(loss)
     gradient = nn.utils.clip_grad_norm_(denoiser.parameters(), _CLIP)

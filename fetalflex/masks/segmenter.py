@@ -21,11 +21,13 @@ from fetalflex.errors import ModelError
 from fetalflex.imports import import_monai
 from fetalflex.model.batches import (
     Moves,
-    augment,
+    augment_with,
     batch_positions,
     cases_digest,
     first_weights,
+    ignored_maps,
     learning_rate,
+    seen_mean,
     step_random,
     to_signal,
 )  # fmt: skip
@@ -145,16 +147,17 @@ def train_segmenter(cases: Cases, params: Masks, run: SegmenterRun) -> Iterator[
     digest = digest_of(params, role=run.role, seed=run.seed, data=cases_digest(cases))
     done = load_checkpoint(run.state_dir, digest, segmenter, optimizer)
     signal, truth = to_signal(cases.images), torch.from_numpy(cases.masks)
-    weight = torch.from_numpy(known_structures(cases))
+    weight, ignored = torch.from_numpy(known_structures(cases)), ignored_maps(cases)
     if done == params.steps:
         yield SegmenterStep(done, float("nan"), float("nan"), segmenter.eval())
     for step in range(done, params.steps):
         random = step_random(seed, "step", step)
         at = torch.from_numpy(batch_positions(seed, step, len(cases), params.batch_size))
-        images, masks = augment(signal[at], truth[at].float(), _MOVES, random)
+        hidden = None if ignored is None else ignored[at]
+        images, masks, hidden = augment_with(signal[at], truth[at].float(), hidden, _MOVES, random)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, params.steps, params.learning_rate, 20)
-        loss, dice = segmentation_loss(segmenter(images), masks, weight[at])
+        loss, dice = segmentation_loss(segmenter(images), masks, weight[at], hidden)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(segmenter.parameters(), 1.0)
@@ -178,15 +181,22 @@ def known_structures(cases: Cases) -> npt.NDArray[np.float32]:
     return (annotated | absent).astype(np.float32)
 
 
-def segmentation_loss(logits: Tensor, masks: Tensor, known: Tensor) -> tuple[Tensor, float]:
+def segmentation_loss(
+    logits: Tensor, masks: Tensor, known: Tensor, ignored: Tensor | None = None
+) -> tuple[Tensor, float]:
     """Return cross-entropy + Dice loss over known structures, and the mean Dice of those that are there.
 
-    logits, masks: [B, K, S, S]; known: [B, K]. Source: soft Dice, Milletari et al. 2016 (arXiv 1606.04797), eq. 3.
+    logits, masks: [B, K, S, S]; known: [B, K]; ignored: [B, 1, S, S], not 0 where a pixel must not count, or None.
+    Source: soft Dice, Milletari et al. 2016 (arXiv 1606.04797), eq. 3.
     """
     chance = logits.sigmoid()
+    if ignored is not None:
+        seen = (ignored == 0).to(masks.dtype)
+        chance, masks = chance * seen, masks * seen
     # A cavum of eight pixels would be drowned by four thousand others: what is there weighs more the smaller it is.
     rarity = (masks[0, 0].numel() / (masks.sum((2, 3), keepdim=True) + 1)).sqrt()
-    entropy = F.binary_cross_entropy_with_logits(logits, masks, pos_weight=rarity, reduction="none").mean((2, 3))
+    pixels = F.binary_cross_entropy_with_logits(logits, masks, pos_weight=rarity, reduction="none")
+    entropy = seen_mean(pixels, ignored, (2, 3))
     there = known * masks.flatten(2).any(-1)
     both = (chance * masks).sum((2, 3))
     dice = 1 - (2 * both + 1) / (chance.sum((2, 3)) + masks.sum((2, 3)) + 1)

@@ -125,3 +125,33 @@ def augment(signal: Tensor, maps: Tensor, moves: Moves, random: torch.Generator)
     grid = F.affine_grid(theta, list(both.shape), align_corners=False)
     moved = F.grid_sample(both, grid, align_corners=False, padding_mode="zeros")
     return moved[:, :1] - 1, (moved[:, 1:] > 0.5).float()
+
+
+def ignored_maps(cases: Cases) -> Tensor | None:
+    """Return where images do not count as float32 [N, 1, S, S]; None where every pixel of all of them counts."""
+    return torch.from_numpy(cases.ignored)[:, None].float() if cases.ignored.any() else None
+
+
+def augment_with(
+    signal: Tensor, maps: Tensor, ignored: Tensor | None, moves: Moves, random: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Move images, maps and what does not count (float [B, 1, S, S] or None) alike; see `augment`.
+
+    A pixel that takes any part from an ignored one is ignored: the moved map is grown by a pixel.
+    """
+    if ignored is None:
+        return *augment(signal, maps, moves, random), None
+    grown = F.max_pool2d(ignored, 3, 1, 1)
+    moved, both = augment(signal, torch.cat([maps, grown], 1), moves, random)
+    return moved, both[:, :-1], both[:, -1:]
+
+
+def seen_mean(values: Tensor, ignored: Tensor | None, axes: tuple[int, ...]) -> Tensor:
+    """Return the mean of values over axes without the places where `ignored` is not 0 (None: with all of them).
+
+    0 where no place is left.
+    """
+    if ignored is None:
+        return values.mean(axes)
+    seen = (ignored == 0).expand_as(values).to(values.dtype)
+    return (values * seen).sum(axes) / seen.sum(axes).clamp(min=1)

@@ -22,11 +22,13 @@ from fetalflex.dataset import Cases
 from fetalflex.errors import ModelError
 from fetalflex.model.batches import (
     Moves,
-    augment,
+    augment_with,
     batch_positions,
     cases_digest,
     first_weights,
+    ignored_maps,
     learning_rate,
+    seen_mean,
     step_random,
     to_signal,
 )  # fmt: skip
@@ -163,17 +165,19 @@ def train_aligner(
     digest = digest_of(params, patch=patch, seed=seed, data=cases_digest(cases))
     done = load_checkpoint(state_dir, digest, aligner, optimizer)
     described, signal = condition_from_cases(cases, vocabulary), to_signal(cases.images)
+    ignored = ignored_maps(cases)
     if done == params.steps:
         yield AlignStep(done, nan, nan, nan, nan, aligner.eval())
     for step in range(done, params.steps):
         random = step_random(seed, "align", step)
         positions = torch.from_numpy(batch_positions(seed, step, len(cases), params.batch_size))
-        images, maps = augment(signal[positions], described.maps[positions], _MOVES, random)
+        hidden = None if ignored is None else ignored[positions]
+        images, maps, hidden = augment_with(signal[positions], described.maps[positions], hidden, _MOVES, random)
         whole = settle(replace(described.take(positions), maps=maps))
         asked = drop_conditions(whole, _DROPPING, random)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, params.steps, params.learning_rate, 20)
-        loss, figures = _losses(aligner, images, asked)
+        loss, figures = _losses(aligner, images, asked, hidden)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(aligner.parameters(), 1.0)
@@ -205,7 +209,13 @@ def retrieval(aligner: Aligner, cases: Cases, candidates: int = 16) -> dict[str,
     }
 
 
-def _losses(aligner: Aligner, images: Tensor, asked: Condition) -> tuple[Tensor, tuple[float, float, float]]:
+def _losses(
+    aligner: Aligner, images: Tensor, asked: Condition, ignored: Tensor | None = None
+) -> tuple[Tensor, tuple[float, float, float]]:
+    """Return the three losses' sum and (region rank-1, image rank-1, error of the look); see `train_aligner`.
+
+    `ignored`: [B, 1, S, S], not 0 where a pixel is no target, or None.
+    """
     code: LayoutCode = aligner.layout_encoder(asked)
     features = aligner.image_encoder(images)
     count, chosen = asked.kinds.shape[1], asked.kinds > NOT_ASKED
@@ -218,7 +228,9 @@ def _losses(aligner: Aligner, images: Tensor, asked: Condition) -> tuple[Tensor,
     side = coarse.shape[-1]
     spread = code.overall[..., None, None].expand(-1, -1, side, side)
     drawn = aligner.whole_look(torch.cat([F.adaptive_avg_pool2d(code.features, side), spread], 1))
-    loss, look = whole + F.mse_loss(drawn, coarse), F.mse_loss(drawn.detach(), coarse)
+    hidden = None if ignored is None else F.pixel_unshuffle(F.max_pool2d(ignored, 2), 2)
+    drawing = _squared_error(drawn, coarse, hidden)
+    loss, look = whole + drawing, drawing.detach()
     region_r1 = float("nan")
     if chosen.any():
         tokens = code.tokens[:, :count][chosen]
@@ -227,8 +239,16 @@ def _losses(aligner: Aligner, images: Tensor, asked: Condition) -> tuple[Tensor,
             regions, F.normalize(aligner.region_layout(tokens), dim=-1), aligner.params.temperature
         )
         seen = pool_regions(images, asked.boxes, APPEARANCE).flatten(2)[chosen]
-        loss = loss + region + F.mse_loss(aligner.region_look(tokens), seen)
+        under = None if ignored is None else pool_regions(ignored, asked.boxes, APPEARANCE).flatten(2)[chosen]
+        loss = loss + region + _squared_error(aligner.region_look(tokens), seen, under)
     return loss, (region_r1, whole_r1, float(look))
+
+
+def _squared_error(guess: Tensor, target: Tensor, ignored: Tensor | None) -> Tensor:
+    """Return the mean squared error of what counts; `ignored` has the shape of both, or is None."""
+    if ignored is None:
+        return F.mse_loss(guess, target)
+    return seen_mean((guess - target).square(), ignored, tuple(range(guess.ndim)))
 
 
 def _contrast(left: Tensor, right: Tensor, temperature: float) -> tuple[Tensor, float]:

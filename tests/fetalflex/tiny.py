@@ -44,7 +44,7 @@ def cases(count: int = 8) -> Cases:
         groups=np.array(["train"] * count), images=images, masks=masks, sources=sources,
         confidences=sources.astype(np.float32), planes=np.full(count, plane_index("transventricular")),
         ages=np.full(count, np.nan, np.float32), spacings=np.full(count, 2.0, np.float32),
-        valid=np.ones((count, SIZE, SIZE), bool),
+        valid=np.ones((count, SIZE, SIZE), bool), ignored=np.zeros((count, SIZE, SIZE), bool),
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ def brains() -> Cases:
         sources=np.where(masks.any((2, 3)), EXPERT, 0).astype(np.uint8),
         confidences=np.ones(masks.shape[:2], np.float32), planes=np.full(n, plane_index("transventricular")),
         ages=np.full(n, 24, np.float32), spacings=np.full(n, 2.0, np.float32), valid=np.ones((n, size, size), bool),
+        ignored=np.zeros((n, size, size), bool),
     )  # fmt: skip
 
 
