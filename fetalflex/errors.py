@@ -71,6 +71,10 @@ class Reason(StrEnum):
 
     NOT_DICOM = "not_dicom"
     OUTSIDE_TREE = "outside_tree"
+    UNREADABLE = "unreadable"
+    ENCRYPTED = "encrypted"
+    DAMAGED_ARCHIVE = "damaged_archive"
+    NOT_RETRIEVED = "not_retrieved"
     EXECUTABLE = "executable"
     TRUNCATED = "truncated"
     LYING_LENGTH = "lying_length"

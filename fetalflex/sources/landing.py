@@ -1,0 +1,156 @@
+"""Where instances land: keyed names, files that appear whole, and a journal that survives a kill at any moment.
+
+`incoming/.CENTER.fetch/` holds the journal (keyed ids and reasons, no identifiers), the one unfinished file and a
+lock. An instance is written and synced there, renamed into the center's folder, then noted: after a kill between the
+last two it is fetched once more, under the same name.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+from fetalflex.deid.keys import PseudonymKey, key_fingerprint, keyed_hash
+from fetalflex.errors import QuarantineError, Reason, SourceError, UsageError, WorkspaceError
+from fetalflex.sources.base import Fetched, Offer
+
+HEAD = "fetalflex-fetch-1"
+Notes = dict[str, tuple[str, ...]]
+
+
+def land(offers: Iterable[Offer], into: Path, key: PseudonymKey, total: int) -> Iterator[Fetched]:
+    """Take every offer that has not arrived yet; one `Fetched` per offer, when it is safe on disk.
+
+    Raises: WorkspaceError where another fetch into this folder is at work; UsageError for another pseudonym key;
+        SourceError where reading or writing fails as a whole.
+    """
+    with _Landing(into, key) as landing:
+        for number, offer in enumerate(offers, 1):
+            yield landing.take(offer, number, max(total, number))
+
+
+def read_refusals(into: Path) -> dict[str, tuple[Reason, str]]:
+    """Return keyed id -> (reason, detail) of what was refused when it was last offered and has not arrived since."""
+    notes = _read(_state(into) / "journal")
+    return {ident: (Reason(n[1]), n[2]) for ident, n in notes.items() if n[0] == "refused"}
+
+
+class _Landing:
+    def __init__(self, into: Path, key: PseudonymKey) -> None:
+        self.into, self.key, self.state = into, key, _state(into)
+        self.seen: set[str] = set()
+        self.notes: Notes = {}
+
+    def __enter__(self) -> "_Landing":
+        for folder in (self.into, self.state):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.lock = os.open(self.state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self.lock)
+            raise WorkspaceError(f"center {self.into.name}: another fetch is at work; wait for it") from error
+        try:
+            self.journal = self._open_journal()
+        except BaseException:
+            os.close(self.lock)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.journal.close()
+        (self.state / "partial").unlink(missing_ok=True)
+        os.close(self.lock)
+
+    def take(self, offer: Offer, number: int, total: int) -> Fetched:
+        """Fetch one instance unless it is there. No identifier leaves this method, in an error neither."""
+        ident = keyed_hash(self.key, "arrived", offer.name)
+        if ident in self.seen:
+            again = keyed_hash(self.key, "arrived again", offer.name, number)
+            error = QuarantineError(Reason.DUPLICATE, "the source offers it twice under one name; the first counts")
+            return self._refuse(again, error, number, total, note=False)
+        self.seen.add(ident)
+        if offer.refused is not None:
+            return self._refuse(ident, offer.refused, number, total)
+        target = self.into / ident[:2] / f"{ident}.dcm"
+        size = self._arrived(ident, offer, target)
+        if size is not None:
+            return Fetched(ident, "known", size, number, total)
+        try:
+            size = self._bring(offer, target)
+        except QuarantineError as error:
+            return self._refuse(ident, error, number, total)
+        except OSError as error:
+            # Without its cause: the cause's text names paths of the source, and they may carry names.
+            raise SourceError(
+                f"center {self.into.name}: instance {ident} could not be laid down ({error.strerror or 'read error'}); "
+                f"see that there is space and that the source can be read, and run again: it goes on from here"
+            ) from None
+        self._note(ident, ("arrived", str(size), offer.stamp))
+        return Fetched(ident, "new", size, number, total)
+
+    def _arrived(self, ident: str, offer: Offer, target: Path) -> int | None:
+        """Return the size of what arrived before; a file that has gone or shrunk since counts as not arrived."""
+        note = self.notes.get(ident)
+        if note is None or note[0] != "arrived" or note[2] != offer.stamp:
+            return None
+        try:
+            size = target.lstat().st_size
+        except FileNotFoundError:
+            return None
+        return size if str(size) == note[1] else None
+
+    def _bring(self, offer: Offer, target: Path) -> int:
+        partial = self.state / "partial"
+        partial.unlink(missing_ok=True)
+        try:
+            offer.deliver(partial)
+            size = partial.lstat().st_size
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+        return size
+
+    def _refuse(self, ident: str, error: QuarantineError, number: int, total: int, *, note: bool = True) -> Fetched:
+        entry = ("refused", error.reason.value, " ".join(error.detail.split()))
+        if note and self.notes.get(ident) != entry:
+            self._note(ident, entry)
+        return Fetched(ident, "refused", 0, number, total, error.reason, error.detail)
+
+    def _note(self, ident: str, note: tuple[str, str, str]) -> None:
+        self.notes[ident] = note
+        self.journal.write(" ".join((ident, *note)) + "\n")
+        self.journal.flush()
+        os.fsync(self.journal.fileno())
+
+    def _open_journal(self) -> TextIO:
+        path = self.state / "journal"
+        mine = f"{HEAD} {key_fingerprint(self.key)}"
+        if not path.exists() or "\n" not in path.read_text():
+            path.write_text(mine + "\n")
+            path.chmod(0o600)
+        text = path.read_text()
+        if text.split("\n", 1)[0] != mine:
+            raise UsageError(
+                f"center {self.into.name}: it was fetched under another pseudonym key, and would arrive a second time "
+                f"under other names; use the key of then, or remove incoming/{self.into.name} and {path.parent.name}"
+            )
+        self.notes = _read(path)
+        whole = text.rindex("\n") + 1
+        os.truncate(path, len(text[:whole].encode()))  # a kill may leave half a line
+        return path.open("a")
+
+
+def _state(into: Path) -> Path:
+    return into.parent / f".{into.name}.fetch"
+
+
+def _read(path: Path) -> Notes:
+    """Return the last whole note of every id."""
+    if not path.exists():
+        return {}
+    lines = path.read_text().split("\n")[1:-1]
+    return {ident: tuple(note) for ident, *note in (line.split(" ", 3) for line in lines)}
