@@ -5,6 +5,10 @@ from fetalflex.errors import Reason
 REASONS: dict[Reason, tuple[str, str]] = {
     Reason.NOT_DICOM: ("is no DICOM file", "nothing, or convert it"),
     Reason.OUTSIDE_TREE: ("is a link out of the center's folder, or no regular file", "copy the file itself"),
+    Reason.UNREADABLE: ("the source's file system refuses to let it be read", "give the right to read it"),
+    Reason.ENCRYPTED: ("a member of an archive is encrypted", "decrypt it at the hospital, and fetch again"),
+    Reason.DAMAGED_ARCHIVE: ("an archive, or a member of one, cannot be expanded whole", "send it again"),
+    Reason.NOT_RETRIEVED: ("the DICOMweb server listed it and did not deliver it whole", "fetch again; ask the server"),
     Reason.EXECUTABLE: ("its preamble is that of an executable program", "ask who wrote the file"),
     Reason.LYING_LENGTH: ("states lengths that its own bytes contradict", "send it again"),
     Reason.NESTED_TOO_DEEP: ("nests sequences deeper than any real object", "ask who wrote the file"),
