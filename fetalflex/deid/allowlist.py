@@ -110,10 +110,18 @@ def clean_device(header: Dataset, *, simulated: bool = False) -> str:
     maker, model = (str(header.get(name, "") or "") for name in ("Manufacturer", "ManufacturerModelName"))
     if simulated:
         return " ".join(re.sub(r"[^A-Za-z0-9 .-]", " ", f"{maker} {model}").split())[:LONGEST] or UNKNOWN
-    known = next((value for word, value in MAKERS.items() if word in maker.casefold()), "")
-    series = MODEL.search(model)
-    found = "" if series is None else " ".join(part for part in series.groups() if part)
-    return f"{known} {found}".strip()[:LONGEST] or UNKNOWN
+    return f"{known_maker(maker)} {known_model(model)}".strip()[:LONGEST] or UNKNOWN
+
+
+def known_maker(text: str) -> str:
+    """Return the maker's name that a text speaks of, or nothing."""
+    return next((value for word, value in MAKERS.items() if word in text.casefold()), "")
+
+
+def known_model(text: str) -> str:
+    """Return product series and model mark that a text speaks of, or nothing."""
+    series = MODEL.search(text)
+    return "" if series is None else " ".join(part for part in series.groups() if part)
 
 
 def _code(item: Dataset, sequence: str) -> tuple[str, str]:
