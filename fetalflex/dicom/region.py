@@ -83,8 +83,23 @@ def read_calibration(header: Dataset) -> Calibration:
     resized the image and left the region as it was, so neither bounds nor deltas hold. Pixel Spacing is the second
     source. Spacing needs units of cm (3) and deltas other than zero (their sign only says which way the axis runs).
     """
+    regions, stale = _tissue_regions(header)
+    if regions:
+        box, item = max(regions, key=lambda r: (r[0][2] - r[0][0]) * (r[0][3] - r[0][1]))
+        return Calibration(box, _region_spacing(item) or _pixel_spacing(header))
+    return Calibration(None, None if stale else _pixel_spacing(header))
+
+
+def read_regions(header: Dataset) -> tuple[Rectangle, ...]:
+    """Return all two-dimensional tissue regions of the header; none where any lies beyond the image (it is stale)."""
+    regions, stale = _tissue_regions(header)
+    return () if stale else tuple(box for box, _ in regions)
+
+
+def _tissue_regions(header: Dataset) -> tuple[list[tuple[Rectangle, Any]], bool]:
+    """Return the regions within the image with their items, and whether there are others with bounds beyond it."""
     rows, columns = int(header.Rows), int(header.Columns)
-    best: tuple[int, Rectangle, Any] | None = None
+    regions: list[tuple[Rectangle, Any]] = []
     stale = False
     for item in header.get("SequenceOfUltrasoundRegions") or []:
         box = _tissue_box(item)
@@ -94,12 +109,9 @@ def read_calibration(header: Dataset) -> Calibration:
             stale = True
             continue
         box = (box[0], box[1], min(box[2], columns), min(box[3], rows))
-        area = (box[2] - box[0]) * (box[3] - box[1])
-        if area > 0 and (best is None or area > best[0]):
-            best = (area, box, item)
-    if best is not None:
-        return Calibration(best[1], _region_spacing(best[2]) or _pixel_spacing(header))
-    return Calibration(None, None if stale else _pixel_spacing(header))
+        if box[0] < box[2] and box[1] < box[3]:
+            regions.append((box, item))
+    return regions, stale
 
 
 def choose_crop(calibration: Calibration, grey: Grey) -> Rectangle:
@@ -124,6 +136,18 @@ def find_region(grey: Grey) -> Rectangle:
 
     Raises: QuarantineError no_ultrasound_region where no area is larger than 5 % of the screen.
     """
+    sector, step = find_sector(grey)
+    ys, xs = np.nonzero(sector)
+    left, top = max(0, int(xs.min()) * step - MARGIN), max(0, int(ys.min()) * step - MARGIN)
+    right, bottom = (int(xs.max()) + 1) * step + MARGIN, (int(ys.max()) + 1) * step + MARGIN
+    return left, top, min(grey.shape[1], right), min(grey.shape[0], bottom)
+
+
+def find_sector(grey: Grey) -> tuple[Mask, int]:
+    """Return the largest connected bright areas, bool in blocks of `step` pixels, and that step.
+
+    Raises: QuarantineError no_ultrasound_region where no area is larger than 5 % of the screen.
+    """
     step = max(1, max(grey.shape) // 320)
     height, width = (n // step for n in grey.shape)
     blocks = (grey > _background(grey))[: height * step, : width * step].reshape(height, step, width, step)
@@ -138,10 +162,7 @@ def find_region(grey: Grey) -> Rectangle:
         raise QuarantineError(
             Reason.NO_ULTRASOUND_REGION, f"the largest bright area is {100 * area / bright.size:.1f} % of the screen"
         )
-    ys, xs = np.nonzero(np.isin(labels, np.nonzero(sizes >= COMPANION * area)[0] + 1))
-    left, top = max(0, int(xs.min()) * step - MARGIN), max(0, int(ys.min()) * step - MARGIN)
-    right, bottom = (int(xs.max()) + 1) * step + MARGIN, (int(ys.max()) + 1) * step + MARGIN
-    return left, top, min(grey.shape[1], right), min(grey.shape[0], bottom)
+    return np.isin(labels, np.nonzero(sizes >= COMPANION * area)[0] + 1), step
 
 
 def _background(grey: Grey) -> float:

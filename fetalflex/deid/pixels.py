@@ -1,0 +1,161 @@
+"""Pixels without text: all that is no ultrasound is blanked, text inside is blanked and marked, calipers are marked.
+
+There is no option to keep the device's own text. A clip is cleaned frame by frame, in memory that does not grow.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset
+
+from fetalflex.deid.calipers import find_calipers
+from fetalflex.deid.sector import find_kept
+from fetalflex.deid.text import Box, TextCache, strokes
+from fetalflex.dicom.region import Grey, Mask
+
+Pixels = npt.NDArray[np.uint8]
+BLANK = 0
+SAMPLES = 5  # frames of a clip that are looked at before it is cleaned
+CONTEXT_PX = 32  # around the ultrasound: text across its edge is found whole
+WINDOW_PX = (9, 25)  # rows, columns: a few letters
+NEW_STROKES = 0.12  # of a window that were no strokes in the sampled frames
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A rectangle (x0, y0, x1, y1; exclusive, source pixels) within the ultrasound that does not show tissue."""
+
+    kind: Literal["text", "caliper"]
+    box: Box
+
+
+@dataclass(frozen=True, eq=False)
+class Cleaned:
+    """Clean pixels, shaped as they came; the share of the screen that was blanked; what lies within the ultrasound."""
+
+    pixels: Pixels
+    blanked: float
+    marks: tuple[Mark, ...]
+
+
+class PixelCleaner:
+    """Cleans the frames of one file. `ocr=False` blanks what is outside of the ultrasound only (for measuring).
+
+    `cache_folder`: where found text is kept between runs, by a hash of the pixels.
+    """
+
+    def __init__(self, header: Dataset, *, ocr: bool = True, cache_folder: Path | None = None) -> None:
+        self._header, self._ocr = header, ocr
+        self._texts = _cache(cache_folder)
+        self._static: _Static | None = None
+
+    def prepare(self, frames: Iterable[Pixels]) -> None:
+        """Look for the sector and for static text in some frames of a clip (5 are enough), once.
+
+        Raises: QuarantineError no_ultrasound_region where the header names none and none is found.
+        """
+        self._static = self._look([to_luma(frame) for frame in frames])
+
+    def clean(self, pixels: Pixels) -> Cleaned:
+        """Return a frame without text: uint8 [H, W] grey or [H, W, 3] RGB, in source pixels.
+
+        Raises: QuarantineError no_ultrasound_region, where `prepare` was not called.
+        """
+        grey = to_luma(pixels)
+        static = self._static or self._look([grey])
+        texts = static.texts
+        if self._ocr and self._static is not None and static.has_new(grey):
+            texts = texts + self._find(grey, static.window)
+        clean = pixels.copy()
+        clean[~static.kept] = BLANK
+        marks = []
+        for x0, y0, x1, y1 in texts:
+            if static.kept[y0:y1, x0:x1].any():
+                clean[y0:y1, x0:x1] = BLANK
+                marks.append(Mark("text", (x0, y0, x1, y1)))
+        marks.extend(Mark("caliper", box) for box in self._calipers(to_luma(clean), static))
+        gone = 1 - float(_outside(static.kept, texts).mean())
+        return Cleaned(clean, gone, tuple(marks))
+
+    def _look(self, frames: list[Grey]) -> "_Static":
+        brightest = np.maximum.reduce(frames)
+        kept = find_kept(self._header, brightest)
+        window = _window(kept)
+        middle = np.median(np.stack([_cut(f, window) for f in frames]), axis=0).astype(np.uint8)
+        if not self._ocr:
+            return _Static(kept, window, (), np.zeros(middle.shape, bool))
+        texts = set(self._find_in(middle, window))
+        if len(frames) > 1:
+            texts.update(self._find_in(_cut(frames[0], window), window))
+        return _Static(kept, window, tuple(sorted(texts)), strokes(middle))
+
+    def _find(self, grey: Grey, window: Box) -> tuple[Box, ...]:
+        return self._find_in(_cut(grey, window), window)
+
+    def _find_in(self, cut: Grey, window: Box) -> tuple[Box, ...]:
+        x, y = window[:2]
+        return tuple((a + x, b + y, c + x, d + y) for a, b, c, d in self._texts.find(cut))
+
+    def _calipers(self, grey: Grey, static: "_Static") -> list[Box]:
+        x, y = static.window[:2]
+        found = find_calipers(_cut(grey, static.window)) if self._ocr else ()
+        return [(a + x, b + y, c + x, d + y) for a, b, c, d in found]
+
+
+@dataclass(frozen=True, eq=False)
+class _Static:
+    """What is the same in all frames: the ultrasound, the window around it, texts, and strokes within the window."""
+
+    kept: Mask
+    window: Box
+    texts: tuple[Box, ...]
+    strokes: Mask
+
+    def has_new(self, grey: Grey) -> bool:
+        """Whether a frame may have text that the sampled frames do not have: many new strokes in a small window."""
+        import cv2
+
+        cut = _cut(grey, self.window)
+        near = cv2.dilate(self.strokes.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+        new = strokes(cut) & ~near
+        x, y = self.window[:2]
+        for x0, y0, x1, y1 in self.texts:
+            new[max(0, y0 - y) : max(0, y1 - y), max(0, x0 - x) : max(0, x1 - x)] = False
+        dense = cv2.blur(new.astype(np.float32), WINDOW_PX[::-1])
+        return bool(dense.max(initial=0) > NEW_STROKES)
+
+
+def to_luma(pixels: Pixels) -> Grey:
+    """Return the strongest channel [H, W]: coloured ink stands out of grey tissue there, more than in the luma."""
+    return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels.max(axis=-1))
+
+
+def _window(kept: Mask) -> Box:
+    ys, xs = np.nonzero(kept.any(axis=1))[0], np.nonzero(kept.any(axis=0))[0]
+    height, width = kept.shape
+    return (
+        max(0, int(xs[0]) - CONTEXT_PX), max(0, int(ys[0]) - CONTEXT_PX),
+        min(width, int(xs[-1]) + 1 + CONTEXT_PX), min(height, int(ys[-1]) + 1 + CONTEXT_PX),
+    )  # fmt: skip
+
+
+def _cut(grey: Grey, window: Box) -> Grey:
+    x0, y0, x1, y1 = window
+    return np.ascontiguousarray(grey[y0:y1, x0:x1])
+
+
+def _outside(kept: Mask, texts: tuple[Box, ...]) -> Mask:
+    left = kept.copy()
+    for x0, y0, x1, y1 in texts:
+        left[y0:y1, x0:x1] = False
+    return left
+
+
+@cache
+def _cache(folder: Path | None) -> TextCache:
+    return TextCache(folder)

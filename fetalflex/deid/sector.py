@@ -1,0 +1,56 @@
+"""What of a screen is ultrasound: the regions that the header names, and within them the scan-converted sector."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset
+
+from fetalflex.dicom.region import Grey, Mask, Rectangle, find_region, find_sector, read_regions
+from fetalflex.errors import QuarantineError
+
+WHOLE = 0.98  # of the screen's area: a region that large says nothing about where the ultrasound is
+HULL_MARGIN = 0.02  # of the shorter side: the sector's edge is fainter than its middle
+
+
+def find_kept(header: Dataset, grey: Grey) -> Mask:
+    """Return which pixels of the screen are ultrasound, bool [H, W]; all others are blanked.
+
+    All two-dimensional regions of the header count where they lie within the image and are smaller than the screen;
+    else the sector is looked for in the image. Within a region only the convex hull of what is bright and dense is
+    kept: a fan leaves corners where devices write. `grey` of a clip is the brightest of some frames.
+    Raises: QuarantineError no_ultrasound_region where the header names none and none is found.
+    """
+    screen = grey.shape[0] * grey.shape[1]
+    regions = read_regions(header)
+    boxes = [b for b in regions if (b[2] - b[0]) * (b[3] - b[1]) < WHOLE * screen]
+    if not boxes or len(boxes) < len(regions):
+        boxes = [_look_for(grey, bool(regions))]
+    kept = np.zeros(grey.shape, dtype=bool)
+    for x0, y0, x1, y1 in boxes:
+        kept[y0:y1, x0:x1] |= _hull(grey[y0:y1, x0:x1])
+    return kept
+
+
+def _look_for(grey: Grey, whole_screen: bool) -> Rectangle:
+    """Return where the sector is; the whole screen where the header says so and nothing else is found."""
+    try:
+        return find_region(grey)
+    except QuarantineError:
+        if not whole_screen:
+            raise
+        return 0, 0, grey.shape[1], grey.shape[0]
+
+
+def _hull(grey: Grey) -> Mask:
+    """Return the convex hull of the dense bright areas of a region, with a margin; all of it where there are none."""
+    try:
+        blocks, step = find_sector(grey)
+    except QuarantineError:
+        return np.ones(grey.shape, dtype=bool)
+    ys, xs = np.nonzero(blocks)
+    corners = np.concatenate([np.stack([xs + i, ys + j], axis=1) for i in (0, 1) for j in (0, 1)]) * step
+    hull: npt.NDArray[np.uint8] = np.zeros(grey.shape, dtype=np.uint8)
+    cv2.fillConvexPoly(hull, cv2.convexHull(corners.astype(np.int32)), 1)
+    reach = 2 * max(4, round(HULL_MARGIN * min(grey.shape))) + 1
+    grown = cv2.dilate(hull, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+    return np.asarray(grown, dtype=bool)

@@ -1,0 +1,107 @@
+"""Where text is burned into ultrasound: strokes first, cheaply, then a text detector on what is left of the picture.
+
+The detector alone takes speckle for big letters. So it does not see the picture but its strokes: what deviates from the
+median of its surroundings. Two views are joined. In one, deviations below a multiple of the local roughness are
+removed, so speckle vanishes and letters stand alone; the other keeps all, for letters no brighter than the speckle,
+and there areas taller than a line of text do not count.
+"""
+
+from collections import OrderedDict
+from hashlib import sha256
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fetalflex import artifacts
+from fetalflex.deid.ocr import detect_map
+
+Grey = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Box = tuple[int, int, int, int]
+
+VERSION = "1"  # of this method: what another version found is no longer believed
+MEDIAN_PX, ROUGHNESS_PX = 9, 81
+GAIN = 1.5
+VIEWS = ((2.0, 1.5), (0.0, 1.5))  # (dead zone in multiples of the roughness, scale)
+LIKELY = 0.2
+TALLEST_PX = 56  # of a found line; letters of 40 pixels give lines of about 40
+SMALLEST_PX = 3
+PAD = (0.5, 0.7)  # of a found line's height, above and below, left and right
+PAD_PX = 4
+STROKE_PX = 6.0  # a stroke deviates at least so many grey levels beyond the dead zone
+CACHE_SIZE = 128
+
+
+def find_text(grey: Grey) -> tuple[Box, ...]:
+    """Return rectangles (x0, y0, x1, y1; exclusive) that hold all text of a picture [H, W], whether legible or not."""
+    boxes: list[Box] = []
+    deviation, roughness = _deviation(grey)
+    for dead, scale in VIEWS:
+        found = detect_map(_view(deviation, roughness, dead), scale) > LIKELY
+        boxes.extend(_boxes(found))
+    return tuple(sorted({_pad(box, grey.shape) for box in boxes}))
+
+
+def strokes(grey: Grey) -> Mask:
+    """Return where a picture [H, W] has strokes that stand out of their surroundings, bool [H, W]; no network."""
+    deviation, roughness = _deviation(grey)
+    return np.asarray(np.abs(deviation) > 2 * roughness + STROKE_PX)
+
+
+class TextCache:
+    """What was found in which pixels, by their hash: in memory, and in `folder` where one is given."""
+
+    def __init__(self, folder: Path | None = None, size: int = CACHE_SIZE) -> None:
+        self._folder, self._size = folder, size
+        self._memory: OrderedDict[str, tuple[Box, ...]] = OrderedDict()
+
+    def find(self, grey: Grey) -> tuple[Box, ...]:
+        """Return what `find_text` returns, computed once for equal pixels."""
+        name = sha256(f"{VERSION}:{grey.shape}:".encode() + np.ascontiguousarray(grey).tobytes()).hexdigest()
+        found = self._memory.get(name)
+        if found is None:
+            found = self._from_folder(name)
+        if found is None:
+            found = find_text(grey)
+            self._to_folder(name, found)
+        self._memory[name] = found
+        self._memory.move_to_end(name)
+        if len(self._memory) > self._size:
+            self._memory.popitem(last=False)
+        return found
+
+    def _from_folder(self, name: str) -> tuple[Box, ...] | None:
+        path = None if self._folder is None else self._folder / f"{name}.json"
+        if path is None or not path.is_file():
+            return None
+        return tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in artifacts.read_json(path)["boxes"])
+
+    def _to_folder(self, name: str, found: tuple[Box, ...]) -> None:
+        if self._folder is not None:
+            artifacts.write_json(self._folder / f"{name}.json", {"boxes": [list(box) for box in found]})
+
+
+def _deviation(grey: Grey) -> tuple[Floats, Floats]:
+    deviation = grey.astype(np.float32) - cv2.medianBlur(grey, MEDIAN_PX)
+    return deviation, np.asarray(cv2.blur(np.abs(deviation), (ROUGHNESS_PX, ROUGHNESS_PX)), dtype=np.float32)
+
+
+def _view(deviation: Floats, roughness: Floats, dead: float) -> Grey:
+    beyond = np.sign(deviation) * np.maximum(np.abs(deviation) - dead * roughness, 0)
+    return np.asarray((128 + GAIN * beyond).clip(0, 255), dtype=np.uint8)
+
+
+def _boxes(found: Mask) -> list[Box]:
+    count, _, stats, _ = cv2.connectedComponentsWithStats(found.astype(np.uint8))
+    boxes = [(int(x), int(y), int(x + w), int(y + h)) for x, y, w, h, _ in stats[1:count]]
+    return [b for b in boxes if SMALLEST_PX <= b[3] - b[1] <= TALLEST_PX and b[2] - b[0] >= SMALLEST_PX]
+
+
+def _pad(box: Box, shape: tuple[int, ...]) -> Box:
+    x0, y0, x1, y1 = box
+    height = min(y1 - y0, x1 - x0)
+    up, side = round(PAD[0] * height) + PAD_PX, round(PAD[1] * height) + PAD_PX
+    return max(0, x0 - side), max(0, y0 - up), min(shape[1], x1 + side), min(shape[0], y1 + up)
