@@ -1,0 +1,1 @@
+"""Benchmarks: plain scripts, run from the checkout."""
