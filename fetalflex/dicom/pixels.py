@@ -19,22 +19,34 @@ SATURATED = 90  # grey levels between the strongest and the weakest channel, mor
 DOPPLER_FRACTION = 0.01
 
 
-def to_grey(samples: npt.NDArray[Any], header: Dataset, photometric: str) -> tuple[Grey, npt.NDArray[np.bool_] | None]:
-    """Return 8-bit grey [H, W] and, for colour images, where a pixel is coloured beyond a tint (bool [H, W]).
+def to_display(samples: npt.NDArray[Any], header: Dataset, photometric: str) -> Grey:
+    """Return what a screen shows: uint8 [H, W], or [H, W, 3] RGB for colour images.
 
     `samples`: [H, W] or [H, W, 3]; `photometric`: what they are after decoding (a decoder may have changed it).
     Raises: QuarantineError decode_failed for an unknown photometric interpretation or samples that do not fit it.
     """
     if photometric in COLOUR_SPACES:
-        rgb = _to_rgb(samples, header, photometric)
-        spread = rgb.max(axis=-1).astype(np.int16) - rgb.min(axis=-1)
-        # ITU-R BT.601 luma, as in DICOM's own YBR_FULL.
-        luma = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
-        return np.rint(luma).astype(np.uint8), spread > SATURATED
+        return _to_rgb(samples, header, photometric)
     if photometric not in ("MONOCHROME1", "MONOCHROME2") or samples.ndim != 2:
         raise QuarantineError(Reason.DECODE_FAILED, f"{samples.ndim}-dimensional samples do not fit their photometry")
     grey = _monochrome(samples, header)
-    return (255 - grey if photometric == "MONOCHROME1" else grey), None
+    return 255 - grey if photometric == "MONOCHROME1" else grey
+
+
+def to_luma(pixels: Grey) -> Grey:
+    """Return grey levels [H, W] of displayed pixels. Source: ITU-R BT.601 luma, as in DICOM's own YBR_FULL."""
+    if pixels.ndim == 2:
+        return pixels
+    luma = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
+    return np.rint(luma).astype(np.uint8)
+
+
+def find_colour(pixels: Grey) -> npt.NDArray[np.bool_] | None:
+    """Return where displayed pixels are coloured beyond a tint, bool [H, W]; None for a grey image."""
+    if pixels.ndim == 2:
+        return None
+    coloured: npt.NDArray[np.bool_] = pixels.max(axis=-1).astype(np.int16) - pixels.min(axis=-1) > SATURATED
+    return coloured
 
 
 def is_doppler(coloured: npt.NDArray[np.bool_] | None) -> bool:

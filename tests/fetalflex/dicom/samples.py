@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from fetalflex.deid.keys import PseudonymKey
 from fetalflex.dicom.write import UltrasoundImage, derive_uid, write_segmentation, write_ultrasound
@@ -37,6 +38,26 @@ def write_image(path: Path, seed: int = 0, **values: object) -> Dataset:
         "study_description": "Fetal BRAIN",
     }
     return write_ultrasound(path, UltrasoundImage(**(uids | base | values)))  # type: ignore[arg-type]
+
+
+def changed(path: Path, **values: object) -> Path:
+    """Set attributes of a file by keyword; None removes one."""
+    data = dcmread(path)
+    for keyword, value in values.items():
+        if value is None:
+            delattr(data, keyword)
+        else:
+            setattr(data, keyword, value)
+    dcmwrite(path, data)
+    return path
+
+
+def deflated(path: Path) -> Path:
+    """Write a file anew, deflated."""
+    data = dcmread(path)
+    data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dcmwrite(path, data)
+    return path
 
 
 def head_mask(shape: tuple[int, int] = (120, 160)) -> np.ndarray:
