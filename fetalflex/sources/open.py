@@ -10,11 +10,7 @@ from fetalflex.sources.query import Manners, Query
 
 
 def open_source(
-    text: str,
-    query: Query | None = None,
-    *,
-    limits: Limits | None = None,
-    manners: Manners | None = None,  # noqa: ARG001
+    text: str, query: Query | None = None, *, limits: Limits | None = None, manners: Manners | None = None
 ) -> Source:
     """Return the source that `text` names: `https://...` is a DICOMweb server, all else a folder or an archive.
 
@@ -23,7 +19,9 @@ def open_source(
     """
     limits = limits or Limits()
     if text.lower().startswith(("https://", "http://")):
-        raise SourceError("DICOMweb is not in this version yet; give a folder or an archive")
+        from fetalflex.sources.dicomweb import DicomwebSource
+
+        return DicomwebSource(text, query or Query(), limits=limits, manners=manners or Manners())
     if query is not None:
         raise UsageError("a query asks a DICOMweb server; a folder or an archive is taken whole")
     path = Path(text).expanduser()
