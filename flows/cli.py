@@ -124,6 +124,66 @@ def import_(
 
 
 @app.command()
+def onboard(
+    center: Annotated[str, typer.Argument(help="The center's name: lower-case letters, digits and '-'.")],
+    source: Annotated[
+        str, typer.Option("--from", help="A folder tree, an archive (zip, tar), or a DICOMweb server's address.")
+    ],
+    query: Annotated[
+        str, typer.Option(help="What is asked of a server: modality=US date=2025-01-01.. description=brain.")
+    ] = "",
+    approve: Annotated[str, typer.Option(metavar="NAME", help="For scripts: approve in NAME's name, unasked.")] = "",
+    refuse: Annotated[bool, typer.Option("--refuse", help="For scripts: do everything, then refuse.")] = False,
+    profile: Annotated[str, typer.Option(metavar="FILE", help="Take this profile instead of drafting one.")] = "",
+    trial: Annotated[int, typer.Option(metavar="N", help="How many cases are de-identified for the page.")] = 12,
+    role: Annotated[str, typer.Option(help="normal, or test_only: read by no training stage.")] = "normal",
+    as_json: Json = False,
+) -> None:
+    """Bring a center's DICOM in: look at it first, approve, and only then it is part of the dataset.
+
+    Fetches the files, reads every header in a sandbox, drafts `centers/CENTER.yaml`, de-identifies some cases, and
+    makes a private page with all of that. Then it asks. While it waits, look at the page and edit the drafted profile.
+
+    **yes**: files, profile, manifest and `params.yaml` take the center in; who approved, when and what is recorded in
+    `centers/CENTER.approval.json`. **no**: nothing has changed, and what was fetched is removed. The page shows
+    identifiers: only you can read it, and it is deleted either way. **Ctrl-C** or a kill changes nothing; the same
+    command goes on from what was fetched. More data of a center later: the same command; only what is new is read.
+
+    Real centers need a pseudonym key (`.fetalflex/key`). Exit codes: 0 approved, or nothing new; 3 refused; 2 the
+    command cannot be carried out as given; 1 any other error; 130 interrupted.
+    """
+    from tasks.approval import Decision, check_name
+    from tasks.onboard import Request
+    from tasks.workspace import check_ready, find_root
+
+    if approve and refuse:
+        raise UsageError("--approve and --refuse exclude each other")
+    decision = Decision(approved=True, name=check_name(approve)) if approve else None
+    root = find_root(Path.cwd())
+    check_ready(root)
+    from flows.onboard import run_onboarding
+
+    request = Request(center, source, query, profile, trial, role)
+    result = run_onboarding(root, request, Decision(approved=False) if refuse else decision)
+    if as_json:
+        _print_json({"outcome": result.outcome, **(result.summary or {})})
+    else:
+        _print_outcome(center, str(result.outcome), (result.summary or {}).get("new_files", 0))
+    if result.outcome == "refused":
+        raise typer.Exit(3)
+
+
+def _print_outcome(center: str, outcome: str, new: int) -> None:
+    said = {
+        "approved": f"{center} is approved: {new} new files in incoming/{center}, profile in centers/{center}.yaml, "
+        f"listed in params.yaml. Next: git add centers incoming params.yaml && git commit, then fetalflex run",
+        "refused": f"{center} is refused: nothing has changed, and what was fetched for it is removed",
+        "nothing new": f"{center}: nothing new at the source, so there is nothing to decide",
+    }
+    typer.echo(said[outcome])
+
+
+@app.command()
 def ui(
     open_pages: Annotated[bool, typer.Option("--open/--no-open", help="Open the pages in a browser.")] = True,
 ) -> None:
@@ -147,7 +207,7 @@ def main() -> None:
         print(f"fetalflex: {kind}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("fetalflex: stopped; 'fetalflex run' goes on from here", file=sys.stderr)
+        print("fetalflex: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
 
 

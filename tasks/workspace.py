@@ -184,11 +184,19 @@ def add_center(root: Path, name: str, profile: dict[str, Any], folder: str) -> N
         licences = dict.fromkeys([known["licence"], profile["licence"]])
         profile = {**profile, **known, "planes": profile.get("planes", {}) | known.get("planes", {})}
         profile["licence"] = "; ".join(licences)
+    add_center_text(root, name, yaml.safe_dump(profile, sort_keys=False, width=120), folder)
+
+
+def add_center_text(root: Path, name: str, text: str, folder: str) -> None:
+    """Write a center's profile as it stands and list the center in params.yaml, comments kept."""
+    path = root / "centers" / f"{name}.yaml"
     with atomic(path) as partial:
-        partial.write_text(yaml.safe_dump(profile, sort_keys=False, width=120))
+        partial.write_text(text, encoding="utf-8")
     editor = YAML()
     editor.preserve_quotes = True
     values = editor.load((root / "params.yaml").read_text())
+    if values["ingest"]["centers"].get(name) == folder:
+        return
     values["ingest"]["centers"][name] = folder
     with atomic(root / "params.yaml") as partial, partial.open("w") as stream:
         editor.dump(values, stream)

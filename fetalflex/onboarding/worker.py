@@ -1,0 +1,144 @@
+"""What runs inside the sandbox while a center is onboarded: headers are read here, and pixels for the page.
+
+What comes out of a header is numbers, words of our own vocabularies and keyed hashes; a description's own text leaves
+only for the private page, under `text`.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.uid import UID
+
+from fetalflex.deid.allowlist import clean_device, patient_pseudonym, read_age_weeks
+from fetalflex.deid.header import clean_header
+from fetalflex.deid.keys import PseudonymKey, keyed_hash
+from fetalflex.deid.pixels import PixelCleaner
+from fetalflex.dicom.read import check_image, guarded, read_frames, read_header
+from fetalflex.dicom.region import read_calibration
+from fetalflex.errors import QuarantineError, Reason
+from fetalflex.masks.annotations import is_annotation, referenced_instances
+from fetalflex.onboarding.words import find_word
+from fetalflex.params import Center
+
+Row = dict[str, Any]
+MODALITIES = ("US", "IVUS", "SC", "OT", "SR", "SEG", "ECG", "DOC", "KO", "PR", "CT", "MR", "XA", "CR", "DX", "MG")
+COLOURS = ("MONOCHROME1", "MONOCHROME2", "RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
+LONGEST_TEXT = 160
+DEEPEST = 6
+SIDE = 900
+MOST_REFERENCES = 200
+
+
+def probe_headers(paths: list[str], center: str, *, key: PseudonymKey) -> Iterator[tuple[Row, list[Any]]]:
+    """Yield one row per file, in order: what its header says in our own words, or the reason why it is unusable."""
+    for number, path in enumerate(paths):
+        try:
+            header = read_header(Path(path))
+            with guarded(Reason.DECODE_FAILED, "header cannot be read"):
+                row = _annotation(header, key) if is_annotation(header) else _image(header, Path(path), center, key)
+        except QuarantineError as error:
+            row = {"kind": "rejected", "reason": error.reason.value, "detail": error.detail}
+        yield row | {"number": number}, []
+
+
+def _annotation(header: Dataset, key: PseudonymKey) -> Row:
+    refers = [keyed_hash(key, "uid", uid) for uid in referenced_instances(header)[:MOST_REFERENCES]]
+    return _about(header) | {"kind": "annotation", "refers": refers}
+
+
+def _image(header: Dataset, path: Path, center: str, key: PseudonymKey) -> Row:
+    frames = check_image(header)
+    text = " ".join(f"{header.get('StudyDescription', '')} {header.get('SeriesDescription', '')}".split())
+    calibration = read_calibration(header)
+    return _about(header) | {
+        "kind": "image", "frames": frames, "rows": int(header.Rows), "columns": int(header.Columns),
+        "device": clean_device(header), "word": find_word(text), "described": bool(text), "text": text[:LONGEST_TEXT],
+        "region": calibration.region is not None, "spacing": calibration.spacing_mm is not None,
+        "colour": _known(header.get("PhotometricInterpretation"), COLOURS),
+        "burned": _known(header.get("BurnedInAnnotation"), ("YES", "NO"), "not stated"),
+        "age": read_age_weeks(header) is not None, "patient": patient_pseudonym(header, center, key),
+        "uid": keyed_hash(key, "uid", str(header.get("SOPInstanceUID", ""))), "pixels": _stored_pixels(path, key),
+    }  # fmt: skip
+
+
+def _stored_pixels(path: Path, key: PseudonymKey) -> str:
+    """Return a keyed hash of the pixels as they are stored, not decoded: equal for copies under another header."""
+    with path.open("rb") as stream:
+        dcmread(stream, stop_before_pixels=True)
+        return keyed_hash(key, "stored pixels", hashlib.file_digest(stream, "sha256").hexdigest())
+
+
+def _about(header: Dataset) -> Row:
+    meta = header.file_meta
+    return {
+        "modality": _known(header.get("Modality"), MODALITIES),
+        "storage": _uid_name(header.get("SOPClassUID")),
+        "syntax": _uid_name(meta.get("TransferSyntaxUID")),
+    }
+
+
+def _known(value: Any, allowed: tuple[str, ...], otherwise: str = "other") -> str:
+    """Return a value of ours, never the header's own text."""
+    return next((name for name in allowed if value == name), otherwise)
+
+
+def _uid_name(value: Any) -> str:
+    """Return the standard's name of a UID; `other` for one that the standard does not have."""
+    uid = UID(str(value or ""))
+    return str(uid.name) if uid.name != uid and not uid.is_private else "other"
+
+
+def preview(path: str, center: str, profile: dict[str, Any], *, key: PseudonymKey) -> Iterator[tuple[Row, list[Any]]]:
+    """Yield one image before and after de-identification: its first frame, at most `SIDE` pixels wide, and its header.
+
+    The answer shows identifiers: it is for the private page alone.
+    """
+    center_profile = Center.model_validate(profile)
+    file = Path(path)
+    with guarded(Reason.DECODE_FAILED, "header cannot be read"):
+        header = dcmread(file, stop_before_pixels=True)
+        before = _values(header)
+    pixels = next(iter(read_frames(file))).grey
+    cleaner = PixelCleaner(header)
+    cleaner.prepare([pixels])
+    cleaned = cleaner.clean(pixels)
+    cleaned_header = dcmread(file, stop_before_pixels=True)
+    changes = clean_header(cleaned_header, center_profile.deidentify, center, key, tuple(center_profile.planes))
+    after = _values(cleaned_header)
+    rows = [
+        {"name": str(row["attribute"]), "action": str(row["outcome"]),
+         "before": before.get(str(row["attribute"]), ""), "after": after.get(str(row["attribute"]), "")}
+        for row in changes.rows()
+    ]  # fmt: skip
+    step = max(1, -(-pixels.shape[1] // SIDE))
+    blanked = [[v // step for v in box] for box in cleaned.blanked]
+    marks = [[mark.kind, [v // step for v in mark.box]] for mark in cleaned.marks]
+    pictures = [np.ascontiguousarray(_rgb(p)[::step, ::step]) for p in (pixels, cleaned.pixels)]
+    yield {"blanked": blanked, "marks": marks, "changes": rows}, pictures
+
+
+def _values(header: Dataset) -> dict[str, str]:
+    """Return attribute path -> its value as text, cut: for the private page."""
+    found: dict[str, str] = {}
+
+    def walk(data: Dataset, path: str, depth: int) -> None:
+        for element in data:
+            name = path + (element.keyword or f"{element.tag.group:04X},{element.tag.element:04X}")
+            if element.VR == "SQ":
+                for item in element.value[:4] if depth < DEEPEST else ():
+                    walk(item, f"{name}/", depth + 1)
+            else:
+                text = f"{len(element.value)} bytes" if isinstance(element.value, bytes) else str(element.value)
+                found.setdefault(name, " ".join(text.split())[:LONGEST_TEXT])
+
+    walk(header, "", 0)
+    walk(header.file_meta, "", 0)
+    return found
+
+
+def _rgb(pixels: Any) -> Any:
+    return np.stack([pixels] * 3, axis=-1) if pixels.ndim == 2 else pixels
