@@ -4,7 +4,6 @@ The record is committed and holds no patient's data: who, when, and fingerprints
 on it, so it makes nothing stale.
 """
 
-import hashlib
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -63,11 +62,6 @@ def _ask(question: str) -> str:
     return line
 
 
-def fingerprint(text: str) -> str:
-    """Return the SHA-256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def record_path(root: Path, center: str) -> Path:
     """Return the file that keeps a center's approvals."""
     return root / "centers" / f"{center}.approval.json"
@@ -86,12 +80,11 @@ def add_approval(root: Path, center: str, entry: dict[str, Any]) -> None:
         write_json(record_path(root, center), {"center": center, "approvals": [*known, entry]})
 
 
-def make_entry(decision: Decision, profile_text: str, manifest_text: str, counts: dict[str, int]) -> dict[str, Any]:
-    """Return the record of an approval: who, when (UTC), where asked, and fingerprints of what was approved."""
+def make_entry(decision: Decision, counts: dict[str, int]) -> dict[str, Any]:
+    """Return the record of an approval: who, when (UTC), where asked, with which software, and how much."""
     from fetalflex import __version__
 
     return {
         "approved_by": decision.name, "at": datetime.now(UTC).isoformat(timespec="seconds"), "asked": decision.asked,
-        "profile_sha256": fingerprint(profile_text), "manifest_sha256": fingerprint(manifest_text),
         "software": __version__, **counts,
     }  # fmt: skip

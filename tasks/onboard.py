@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fetalflex.artifacts import read_json, write_json
+from fetalflex.artifacts import file_sha256, read_json, write_json
 from fetalflex.deid.keys import PseudonymKey, read_key
 from fetalflex.dicom.sandbox import Sandbox
 from fetalflex.errors import SourceError, UsageError
@@ -56,7 +56,7 @@ class Findings:
     rows: list[Row] = field(default_factory=list)
     new: set[str] = field(default_factory=set)
     read: int = 0
-    census: Census = Census()
+    census: Census = field(default_factory=Census)
     trial: Trial | None = None
 
 
@@ -69,7 +69,7 @@ class Onboarding:
         self.key, self.params = check_request(root, request)
         self.staging = Staging(root, request.center)
         self.found = Findings()
-        self.known = f"{request.center}" in self.params.ingest.centers
+        self.known = request.center in self.params.ingest.centers
         self.profile_text = ""
 
     @property
@@ -172,15 +172,21 @@ class Onboarding:
     def apply(self, decision: Decision) -> None:
         """Carry an approval out: it is written down first, so that a kill in between loses nothing."""
         self.profile()
+        census, trial = self.found.census, self.found.trial
         counts = {
-            "files": self.found.census.files, "new_files": len(self.found.new), "images": self.found.census.images,
-            "patients": self.found.census.patients, "trial_cases": 0 if self.found.trial is None else self.found.trial.files,
+            "files": census.files, "new_files": len(self.found.new), "images": census.images,
+            "patients": census.patients, "trial_cases": 0 if trial is None else trial.files,
         }  # fmt: skip
-        entry = make_entry(decision, self.profile_text, repr(sorted(self.found.entries.items())), counts)
+        entry = make_entry(decision, counts)
         Facts(self.root, self.request.center, self.key).keep(self.staging.raw, self.found.rows)
         write_json(
             self.staging.pending,
-            {"center": self.request.center, "profile": self.profile_text, "entries": self.found.entries, "entry": entry},
+            {
+                "center": self.request.center,
+                "profile": self.profile_text,
+                "entries": self.found.entries,
+                "entry": entry,
+            },
         )
         finish_approval(self.root, self.request.center)
 
@@ -196,10 +202,14 @@ def check_request(root: Path, request: Request) -> tuple[PseudonymKey, Params]:
     """
     center = request.center
     if not NAME.match(center):
-        raise UsageError(f"center {center!r}: expected a lower-case letter, then up to 40 lower-case letters, digits, '-'")
+        raise UsageError(
+            f"center {center!r}: expected a lower-case letter, then up to 40 lower-case letters, digits, '-'"
+        )
     params = load_params(root)
     if center in phantom_centers(root, params):
         raise UsageError(f"center {center} is simulated: choose another name for a real one")
+    if request.role not in ("normal", "test_only"):
+        raise UsageError(f"role {request.role!r}: expected normal or test_only")
     if request.trial < 1:
         raise UsageError(f"a trial of {request.trial} cases: expected at least 1, so that somebody can look at them")
     source = Path(request.source)
@@ -239,7 +249,8 @@ def finish_approval(root: Path, center: str) -> bool:
     staging.move_in()
     write_manifest(manifest_path(root, center), pending["entries"])
     add_center_text(root, center, pending["profile"], "test_only" if profile.role == "test_only" else "frames")
-    add_approval(root, center, pending["entry"])
+    approved = {"manifest": manifest_path(root, center), "profile": root / "centers" / f"{center}.yaml"}
+    add_approval(root, center, pending["entry"] | {f"{n}_sha256": file_sha256(p) for n, p in approved.items()})
     staging.remove()
     return True
 

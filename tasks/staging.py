@@ -81,6 +81,7 @@ class Staging:
     def move_in(self) -> None:
         """Put the staged files into `incoming/CENTER`; can be done again after a kill."""
         there = raw_folder(self.root, self.center)
+        there.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in self.names():
             target = there / name
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

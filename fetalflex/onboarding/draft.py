@@ -27,9 +27,9 @@ def write_draft(center: str, census: Census, *, role: str = "normal") -> Draft:
     """Return the draft for a center's files. Raises: ParameterError for a role that there is none of."""
     text = "\n".join(
         (
-            f"# Profile of the center {center}, drafted by 'fetalflex onboard' from counts; edit it before you approve.",
+            f"# Profile of the center {center}, drafted by 'fetalflex onboard' from counts: edit it before you approve",
             "# Nothing here is copied from a header: words for planes are those of our own vocabulary that occurred.",
-            f"title: {_quoted(_title(center))}  # the center's name for readers of reports and cards; write its real name here",
+            f"title: {_quoted(_title(center))}  # the center's name for readers of reports: write it here",
             f"role: {role}  # normal: may be trained on; test_only: read by no training stage",
             "licence: not stated  # under which agreement or licence the images may be used: fill this in",
             "",

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 from PIL import Image
+from scipy import ndimage
 
 from fetalflex.onboarding.draft import LANGUAGES
 from fetalflex.onboarding.probe import Census
@@ -33,6 +35,7 @@ ACTIONS = {
     "kept": "as it was: it names nobody and is of use",
 }
 FEW_CASES = 6
+RED = np.array([255.0, 70.0, 60.0], np.float32)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,13 @@ class Page:
 def render(page: Page) -> str:
     """Return the page as HTML; all text is escaped, and no script runs on it."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"seconds": duration, "figure": number, "percent": percent, "bytes": size}
+    environment.filters |= {
+        "seconds": duration,
+        "figure": number,
+        "percent": percent,
+        "bytes": size,
+        "breakable": breakable,
+    }
     template = environment.from_string((files("fetalflex.onboarding") / "template.html").read_text(encoding="utf-8"))
     reasons = _reasons(page)
     return template.render(
@@ -107,6 +116,11 @@ def size(count: float | None) -> str:
     return f"{count:.1f} TB"
 
 
+def breakable(path: str) -> Markup:
+    """Return an attribute's path, escaped, that may break between its steps."""
+    return Markup("/<wbr>").join(path.split("/"))
+
+
 def _questions(page: Page) -> list[str]:
     """Return what a person should look at, worst first, each as one sentence."""
     census, found = page.census, []
@@ -123,8 +137,8 @@ def _questions(page: Page) -> list[str]:
         found.append("More than half of the images have a description without a word for a plane: add words.")
     if page.duplicates.tied_patients:
         found.append(
-            f"{page.duplicates.shared_images} images are stored under several patient numbers: the "
-            f"{page.duplicates.tied_patients} patients they tie go into one group of the splits."
+            f"Stored under more than one patient number: {_counted(page.duplicates.shared_images, 'image')}. The "
+            f"{page.duplicates.tied_patients} patients that are tied so go into one group of the splits."
         )
     if census.images and not census.with_spacing:
         found.append("No image states a spacing: sizes in millimetres will be unknown for this center.")
@@ -138,7 +152,11 @@ def _questions(page: Page) -> list[str]:
     return found
 
 
-def _reasons(page: Page) -> list[tuple[str, int, int, int, str, str]]:
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _reasons(page: Page) -> list[tuple[Any, ...]]:
     """Return (reason, of all files, of the source's, of the trial's, meaning, what to do), the commonest first."""
     columns = (page.census.reasons, page.refused, page.trial.quarantine)
     known = {reason.value: texts for reason, texts in REASONS.items()}
@@ -151,8 +169,29 @@ def _case(preview: Preview) -> dict[str, Any]:
     shown = {"preview": preview, "before": "", "after": "", "width": 0, "height": 0}
     if preview.before is not None and preview.after is not None:
         height, width = preview.before.shape[:2]
-        shown |= {"before": _picture(preview.before), "after": _picture(preview.after), "width": width, "height": height}
+        shown |= {
+            "before": _picture(_tinted(preview)),
+            "after": _picture(preview.after),
+            "width": width,
+            "height": height,
+        }
     return shown
+
+
+def _tinted(preview: Preview) -> Pixels:
+    """Return the picture before, with what was blanked in red: what shines through there does not leave."""
+    if preview.before is None or preview.after is None:
+        raise ValueError("a case without pictures has nothing to tint")
+    gone = (preview.before != preview.after).any(axis=-1)
+    near = ndimage.binary_dilation(gone, iterations=2)
+    tinted = preview.before.astype(np.float32)
+    tinted[near] = tinted[near] * 0.75 + RED * 0.25
+    tinted[gone] = (
+        preview.before[gone] * np.float32(0.35)
+        + RED * 0.65 * preview.before[gone].max(axis=-1, keepdims=True) / 255
+        + RED * 0.12
+    )
+    return np.asarray(tinted.clip(0, 255), np.uint8)
 
 
 def _picture(pixels: Pixels) -> str:

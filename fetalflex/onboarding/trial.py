@@ -15,31 +15,35 @@ import numpy.typing as npt
 from fetalflex import rng
 from fetalflex.artifacts import decode_png
 from fetalflex.deid.keys import PseudonymKey
-from fetalflex.dicom.sandbox import Sandbox
+from fetalflex.dicom.sandbox import Budget, Sandbox
 from fetalflex.errors import QuarantineError
 from fetalflex.ingest.bucket import ingest_bucket, scan
 from fetalflex.onboarding import worker
+from fetalflex.onboarding.words import plane_of
 from fetalflex.params import Center, Ingest
 
 Row = dict[str, Any]
 Pixels = npt.NDArray[np.uint8]
+# Reading text takes a recogniser's memory and time beside a file's own.
+PREVIEW = Budget(memory_bytes=1536 * 2**20, message_s=120.0)
 DARK = 12  # grey levels: above it a pixel counts as lit
 
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """One case before and after: pictures [H, W, 3], what was blanked or marked (boxes in their pixels), attributes.
+    """One case before and after: pictures [H, W, 3], what was marked (boxes in their pixels), attributes.
 
-    `before` shows identifiers. `changes`: one row per attribute that was touched or looked at. `reason`: why the case
-    cannot be shown, then there are no pictures.
+    `before` shows identifiers. `blanked`: share of the screen. `changes`: one row per attribute and outcome. `reason`:
+    why the case cannot be shown, then there are no pictures.
     """
 
     number: int
     device: str
+    word: str
     plane: str
     before: Pixels | None = None
     after: Pixels | None = None
-    blanked: tuple[tuple[int, int, int, int], ...] = ()
+    blanked: float = 0.0
     marks: tuple[tuple[str, tuple[int, int, int, int]], ...] = ()
     changes: tuple[Row, ...] = ()
     reason: str = ""
@@ -90,7 +94,7 @@ def run_trial(
 ) -> Trial:
     """Ingest a trial's folder as the stage would, and look at each case before and after."""
     result = ingest_bucket(scan(folder, key), 0, 1, center, profile, params, key)
-    with Sandbox(key=key) as sandbox:
+    with Sandbox(PREVIEW, key, preload=(worker.__name__,)) as sandbox:
         previews = tuple(_previews(sandbox, folder, center, profile, chosen))
     counts: dict[str, int] = defaultdict(int)
     for row in result.quarantine:
@@ -101,24 +105,27 @@ def run_trial(
     return Trial(len(chosen), previews, frames, len(result.annotations), dict(counts), stored)
 
 
+def _named(row: Row, profile: Center) -> tuple[str, str, str]:
+    """Return device, word and plane of a case: by the profile where it has that word, else by the vocabulary."""
+    return row["device"], row["word"], profile.planes.get(row["word"], plane_of(row["word"]))
+
+
 def _measured(row: Row) -> Row:
     """Return a frame's row with the share of it that is lit (percent)."""
     return row | {"sector": 100 * float((decode_png(row["image"]["bytes"]) > DARK).mean())}
 
 
-def _previews(
-    sandbox: Sandbox, folder: Path, center: str, profile: Center, chosen: Sequence[Row]
-) -> Iterator[Preview]:
+def _previews(sandbox: Sandbox, folder: Path, center: str, profile: Center, chosen: Sequence[Row]) -> Iterator[Preview]:
     said = profile.model_dump(mode="json")
     for number, row in enumerate(chosen):
         path = str(folder / f"{number:04d}.dcm")
         try:
             ((found, (before, after)),) = sandbox.run(worker.preview, path=path, center=center, profile=said)
         except QuarantineError as error:
-            yield Preview(number, row["device"], row["word"], reason=error.reason.value, detail=error.detail)
+            yield Preview(number, *_named(row, profile), reason=error.reason.value, detail=error.detail)
             continue
         yield Preview(
-            number, row["device"], row["word"], before, after,
-            tuple(tuple(b) for b in found["blanked"]), tuple((k, tuple(b)) for k, b in found["marks"]),
+            number, *_named(row, profile), before, after,
+            found["blanked"], tuple((k, tuple(b)) for k, b in found["marks"]),
             tuple(found["changes"]),
         )  # fmt: skip

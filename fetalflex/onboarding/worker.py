@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from pydicom import Dataset, dcmread
+from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from fetalflex.deid.allowlist import clean_device, patient_pseudonym, read_age_weeks
@@ -93,7 +94,7 @@ def _uid_name(value: Any) -> str:
 
 
 def preview(path: str, center: str, profile: dict[str, Any], *, key: PseudonymKey) -> Iterator[tuple[Row, list[Any]]]:
-    """Yield one image before and after de-identification: its first frame, at most `SIDE` pixels wide, and its header.
+    """Yield one image before and after de-identification: a frame, at most `SIDE` pixels wide, and its header.
 
     The answer shows identifiers: it is for the private page alone.
     """
@@ -102,7 +103,8 @@ def preview(path: str, center: str, profile: dict[str, Any], *, key: PseudonymKe
     with guarded(Reason.DECODE_FAILED, "header cannot be read"):
         header = dcmread(file, stop_before_pixels=True)
         before = _values(header)
-    pixels = next(iter(read_frames(file))).grey
+    frame = next(iter(read_frames(file)))
+    number, pixels = frame.number, frame.grey
     cleaner = PixelCleaner(header)
     cleaner.prepare([pixels])
     cleaned = cleaner.clean(pixels)
@@ -115,10 +117,9 @@ def preview(path: str, center: str, profile: dict[str, Any], *, key: PseudonymKe
         for row in changes.rows()
     ]  # fmt: skip
     step = max(1, -(-pixels.shape[1] // SIDE))
-    blanked = [[v // step for v in box] for box in cleaned.blanked]
     marks = [[mark.kind, [v // step for v in mark.box]] for mark in cleaned.marks]
-    pictures = [np.ascontiguousarray(_rgb(p)[::step, ::step]) for p in (pixels, cleaned.pixels)]
-    yield {"blanked": blanked, "marks": marks, "changes": rows}, pictures
+    said = {"blanked": float(cleaned.blanked), "marks": marks, "changes": rows, "frame": number}
+    yield said, [_rgb(p)[::step, ::step] for p in (pixels, cleaned.pixels)]
 
 
 def _values(header: Dataset) -> dict[str, str]:
@@ -129,15 +130,23 @@ def _values(header: Dataset) -> dict[str, str]:
         for element in data:
             name = path + (element.keyword or f"{element.tag.group:04X},{element.tag.element:04X}")
             if element.VR == "SQ":
+                found.setdefault(name, f"sequence of {len(element.value)}")
                 for item in element.value[:4] if depth < DEEPEST else ():
                     walk(item, f"{name}/", depth + 1)
             else:
-                text = f"{len(element.value)} bytes" if isinstance(element.value, bytes) else str(element.value)
-                found.setdefault(name, " ".join(text.split())[:LONGEST_TEXT])
+                found.setdefault(name, _text(element.value))
 
     walk(header, "", 0)
     walk(header.file_meta, "", 0)
     return found
+
+
+def _text(value: Any) -> str:
+    """Return a value in one short line: several values as DICOM writes them, bytes by their number."""
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    values = value if isinstance(value, list | tuple | MultiValue) else [value]
+    return " ".join("\\".join(str(v) for v in values).split())[:LONGEST_TEXT]
 
 
 def _rgb(pixels: Any) -> Any:
