@@ -1,9 +1,9 @@
 """Words for planes in six languages: what a description is matched against, so that none of its text is copied.
 
 The order decides: the specific before the general. A word counts where it occurs anywhere in a description, case
-aside, exactly as a center's profile is applied at ingest, so no word here may hide inside an everyday one ("lung" stands in
-the German "Abteilung"). Views that the ontology has no plane for lead to `unknown`, so that a later, more general word
-does not claim them.
+aside, exactly as a profile is applied at ingest, so no word here may hide inside an everyday one ("lung" stands in the
+German "Abteilung"). Views that the ontology has no plane for lead to `unknown`, so that a later, more general word does
+not claim them.
 Source: ISUOG Practice Guidelines (performance of the routine mid-trimester fetal ultrasound scan, 2022) for the views;
 the translations are ours.
 """
