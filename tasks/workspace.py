@@ -194,6 +194,7 @@ def add_center_text(root: Path, name: str, text: str, folder: str) -> None:
         partial.write_text(text, encoding="utf-8")
     editor = YAML()
     editor.preserve_quotes = True
+    editor.width = 120  # as presets are written: other lines stay as they are
     values = editor.load((root / "params.yaml").read_text())
     if values["ingest"]["centers"].get(name) == folder:
         return

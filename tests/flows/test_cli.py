@@ -13,7 +13,7 @@ from fetalflex.params import preset_text
 from flows.cli import app
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["run", "status", "init", "params", "import", "ui"]
+COMMANDS = ["run", "status", "init", "params", "import", "onboard", "ui"]
 
 
 def _fail(folder: Path, *arguments: str) -> tuple[int, list[str]]:

@@ -63,7 +63,7 @@ def test_a_center_without_known_words_gets_an_empty_list() -> None:
 
 
 def test_an_edited_profile_that_is_no_yaml_or_has_unknown_keys_is_named() -> None:
-    with pytest.raises(ParameterError, match="north.yaml: is no YAML"):
+    with pytest.raises(ParameterError, match=r"north\.yaml: is no YAML"):
         read_profile("title: [", "north.yaml")
     with pytest.raises(ParameterError, match="titel"):
-        read_profile("titel: x\nlicence: y\n", "north.yaml")
+        read_profile("title: x\ntitel: x\nlicence: y\n", "north.yaml")

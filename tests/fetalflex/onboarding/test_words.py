@@ -33,7 +33,9 @@ def test_descriptions_in_six_languages_find_their_plane(text: str, plane: str) -
     assert plane_of(find_word(text)) == plane
 
 
-@pytest.mark.parametrize("text", ["", "Frauenklinik Abteilung Behandlung", "OB > 14 weeks", "gestational protocol", "SMITH^JOHN"])
+@pytest.mark.parametrize(
+    "text", ["", "Frauenklinik Abteilung Behandlung", "OB > 14 weeks", "gestational protocol", "SMITH^JOHN"]
+)
 def test_everyday_words_find_none(text: str) -> None:
     assert find_word(text) == ""
     assert plane_of("") == "unknown"
