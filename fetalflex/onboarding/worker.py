@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
@@ -18,7 +18,8 @@ from fetalflex.deid.allowlist import clean_device, patient_pseudonym, read_age_w
 from fetalflex.deid.header import clean_header
 from fetalflex.deid.keys import PseudonymKey, keyed_hash
 from fetalflex.deid.pixels import PixelCleaner
-from fetalflex.dicom.read import check_image, guarded, read_frames, read_header
+from fetalflex.dicom.entry import OpenFile, guarded, open_dicom, read_header
+from fetalflex.dicom.read import check_image, read_frames
 from fetalflex.dicom.region import read_calibration
 from fetalflex.errors import QuarantineError, Reason
 from fetalflex.masks.annotations import is_annotation, referenced_instances
@@ -31,6 +32,7 @@ COLOURS = ("MONOCHROME1", "MONOCHROME2", "RGB", "PALETTE COLOR", "YBR_FULL", "YB
 LONGEST_TEXT = 160
 DEEPEST = 6
 SIDE = 900
+BLOCK = 2**20
 MOST_REFERENCES = 200
 
 
@@ -38,12 +40,16 @@ def probe_headers(paths: list[str], center: str, *, key: PseudonymKey) -> Iterat
     """Yield one row per file, in order: what its header says in our own words, or the reason why it is unusable."""
     for number, path in enumerate(paths):
         try:
-            header = read_header(Path(path))
-            with guarded(Reason.DECODE_FAILED, "header cannot be read"):
-                row = _annotation(header, key) if is_annotation(header) else _image(header, Path(path), center, key)
+            with open_dicom(Path(path)) as file:
+                row = _row(file, center, key)
         except QuarantineError as error:
             row = {"kind": "rejected", "reason": error.reason.value, "detail": error.detail}
         yield row | {"number": number}, []
+
+
+def _row(file: OpenFile, center: str, key: PseudonymKey) -> Row:
+    with guarded(Reason.DECODE_FAILED, "header cannot be read"):
+        return _annotation(file.header, key) if is_annotation(file.header) else _image(file, center, key)
 
 
 def _annotation(header: Dataset, key: PseudonymKey) -> Row:
@@ -51,7 +57,8 @@ def _annotation(header: Dataset, key: PseudonymKey) -> Row:
     return _about(header) | {"kind": "annotation", "refers": refers}
 
 
-def _image(header: Dataset, path: Path, center: str, key: PseudonymKey) -> Row:
+def _image(file: OpenFile, center: str, key: PseudonymKey) -> Row:
+    header = file.header
     frames = check_image(header)
     text = " ".join(f"{header.get('StudyDescription', '')} {header.get('SeriesDescription', '')}".split())
     calibration = read_calibration(header)
@@ -62,15 +69,20 @@ def _image(header: Dataset, path: Path, center: str, key: PseudonymKey) -> Row:
         "colour": _known(header.get("PhotometricInterpretation"), COLOURS),
         "burned": _known(header.get("BurnedInAnnotation"), ("YES", "NO"), "not stated"),
         "age": read_age_weeks(header) is not None, "patient": patient_pseudonym(header, center, key),
-        "uid": keyed_hash(key, "uid", str(header.get("SOPInstanceUID", ""))), "pixels": _stored_pixels(path, key),
+        "uid": keyed_hash(key, "uid", str(header.get("SOPInstanceUID", ""))), "pixels": _stored_pixels(file, key),
     }  # fmt: skip
 
 
-def _stored_pixels(path: Path, key: PseudonymKey) -> str:
+def _stored_pixels(file: OpenFile, key: PseudonymKey) -> str:
     """Return a keyed hash of the pixels as they are stored, not decoded: equal for copies under another header."""
-    with path.open("rb") as stream:
-        dcmread(stream, stop_before_pixels=True)
-        return keyed_hash(key, "stored pixels", hashlib.file_digest(stream, "sha256").hexdigest())
+    if file.pixels is None:
+        return ""
+    file.stream.seek(file.pixels.start)
+    digest, left = hashlib.sha256(), file.pixels.length or file.size - file.pixels.start
+    while left > 0 and (block := file.stream.read(min(left, BLOCK))):
+        digest.update(block)
+        left -= len(block)
+    return keyed_hash(key, "stored pixels", digest.hexdigest())
 
 
 def _about(header: Dataset) -> Row:
@@ -100,15 +112,15 @@ def preview(path: str, center: str, profile: dict[str, Any], *, key: PseudonymKe
     """
     center_profile = Center.model_validate(profile)
     file = Path(path)
+    header = read_header(file)
     with guarded(Reason.DECODE_FAILED, "header cannot be read"):
-        header = dcmread(file, stop_before_pixels=True)
         before = _values(header)
     frame = next(iter(read_frames(file)))
-    number, pixels = frame.number, frame.grey
+    number, pixels = frame.number, frame.pixels
     cleaner = PixelCleaner(header)
     cleaner.prepare([pixels])
     cleaned = cleaner.clean(pixels)
-    cleaned_header = dcmread(file, stop_before_pixels=True)
+    cleaned_header = read_header(file)
     changes = clean_header(cleaned_header, center_profile.deidentify, center, key, tuple(center_profile.planes))
     after = _values(cleaned_header)
     rows = [

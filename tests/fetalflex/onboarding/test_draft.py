@@ -3,13 +3,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom import Dataset
 
 from fetalflex.deid.allowlist import check_profile, find_plane
 from fetalflex.errors import ParameterError
 from fetalflex.onboarding.draft import planes_by_word, read_profile, write_draft
 from fetalflex.onboarding.probe import Census, take_census
 from fetalflex.onboarding.words import WORDS, find_word, plane_of
-from pydicom import Dataset
 from tests.fetalflex.onboarding.rows import image
 
 HOSTILE = ["name: [inject", "brain\n  evil: true", "#brain", "brain: *x", "'\"}{", "!!python/object:os.system brain"]

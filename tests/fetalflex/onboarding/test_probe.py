@@ -22,7 +22,7 @@ def _probe(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = write_center(tmp_path_factory.mktemp("probe") / "c", 4)
-    write_image(folder / "evil.dcm", 8, study_description=EVIL, patient_id=EVIL, manufacturer=EVIL, model=EVIL)
+    write_image(folder / "evil.dcm", 8, study_description=EVIL, manufacturer=EVIL, model=EVIL)
     (folder / "note.txt").write_text("hello")
     (folder / "cut.dcm").write_bytes((folder / "evil.dcm").read_bytes()[:400])
     return _probe(folder)
