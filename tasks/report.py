@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import dataframely as dy
 import numpy as np
 import polars as pl
 
@@ -29,7 +30,7 @@ from fetalflex.report.page import (
     render,
 )
 from tasks import versioning
-from tasks.cases import read_cases, read_synthetic
+from tasks.cases import MASKS, read_cases, read_synthetic
 from tasks.workspace import git_commit, load_center, load_params
 
 PAGE, SHEET = Path("reports/index.html"), Path("reports/samples.png")
@@ -94,18 +95,35 @@ def _counts(root: Path, name: str, folder: str) -> CenterCounts:
     profile, place = load_center(root, name), root / "data" / folder / name
     frames = _if_there(lambda: tables.read_shards(place.glob("frames-*.parquet"), tables.Frames))
     quarantine = _if_there(lambda: tables.read_shards(place.glob("quarantine.parquet"), tables.Quarantine))
-    splits_path = root / "data" / "masks" / "splits.parquet"
-    splits = tables.read_shards([splits_path], tables.Splits) if splits_path.is_file() else None
-    here = [] if splits is None else splits.filter(pl.col("center") == name)["group"].to_list()
+    splits = _table(root / MASKS / "splits.parquet", tables.Splits).filter(pl.col("center") == name)
+    duplicates = _table(root / MASKS / "duplicates.parquet", tables.Duplicates)
     return CenterCounts(
         name=name,
         title=profile.title,
         role=profile.role,
         planes=Counter([] if frames is None else frames["plane"].to_list()),
-        groups=Counter(here),
+        groups=Counter(splits["group"].to_list()),
         quarantine=Counter([] if quarantine is None else quarantine["reason"].to_list()),
         licence=profile.licence,
+        noted={} if frames is None else _noted(frames, splits, duplicates),
     )
+
+
+def _noted(frames: pl.DataFrame, splits: pl.DataFrame, duplicates: pl.DataFrame) -> dict[str, int]:
+    """Return counts of a center's marks, copies and ties, in words of the page."""
+    here = duplicates.join(frames.select("case_id"), left_on="case_b", right_on="case_id", how="semi")
+    patients = splits.unique("patient")
+    return {
+        "image with marks": frames.filter(pl.col("marks") != "[]").height,
+        "copy within one patient": here.filter("same_patient").height,
+        "patient tied by equal pictures": patients.filter(pl.col("tied_by") == "exact").height,
+        "patient tied by nearly equal pictures": patients.filter(pl.col("tied_by") == "near").height,
+        "patient moved to another group": patients["moved_from"].count(),
+    }
+
+
+def _table(path: Path, schema: type[dy.Schema]) -> pl.DataFrame:
+    return tables.read_shards([path] if path.is_file() else [], schema)
 
 
 def _curves(root: Path) -> dict[str, dict[str, tuple[list[float], list[float]]]]:

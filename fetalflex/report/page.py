@@ -47,7 +47,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class CenterCounts:
-    """Images of a center by plane, patients' group and, where unusable, by reason."""
+    """Images of a center by plane, patients' group and, where unusable, by reason. `noted`: what else is told."""
 
     name: str
     title: str
@@ -56,6 +56,7 @@ class CenterCounts:
     groups: Mapping[str, int]
     quarantine: Mapping[str, int]
     licence: str = ""
+    noted: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,7 +65,8 @@ GATE = {
 FULL = ReportContext(
     RUN,
     [Stage("ingest@harbour", "Cached"), Stage("train", "Completed", 182.3)],
-    [CenterCounts("harbour", f"Title {HOSTILE}", "test_only", {"femur": 3}, {"test": 3}, {f"bad {HOSTILE}": 2}, "CC0")],
+    [CenterCounts("harbour", f"Title {HOSTILE}", "test_only", {"femur": 3}, {"test": 3}, {f"bad {HOSTILE}": 2}, "CC0",
+                  {"image with marks": 7, "copy within one patient": 0})],
     [SampleView(GREY, MAPS, GREY, "femur", f"harbour {HOSTILE}", "a" * 32, 0.9, True),
      SampleView(GREY, MAPS * 0, GREY, "brain", "meadow", "d" * 32)],
     [PairView(GREY, np.where(REGION, 10, GREY).astype(np.uint8), REGION, "ventriculomegaly 14 mm"),
@@ -123,7 +124,7 @@ def test_every_anchor_has_its_place_and_every_picture_its_text():
         "small sample", "Plane thorax is not part", "no difference shown", "−0.020", "not measured (r)",
         "dice 0.4, must be &gt;= 0.5", "near-copy", "1</b> of 1 images are flagged", "test_only", "CC0",
         "outside: identical", "pixels differ outside", "Asked layout: head", "Asked layout: no structure",
-        "Phantom only",
+        "Phantom only", "7 × image with marks",
     ],
 )  # fmt: skip
 def test_the_page_says(told):
