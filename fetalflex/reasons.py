@@ -32,7 +32,10 @@ REASONS: dict[Reason, tuple[str, str]] = {
     Reason.DECODE_FAILED: ("header or pixels are damaged", "send it again"),
     Reason.EMPTY_IMAGE: ("shows nothing: fewer than 16 grey levels apart", "nothing"),
     Reason.NO_ULTRASOUND_REGION: ("the header names no region and none is found in the image", "look at the file"),
-    Reason.COLOUR_DOPPLER: ("more than 1 % of the region is coloured", "nothing: only grey images are used"),
+    Reason.COLOUR_DOPPLER: (
+        "blobs of another colour than the grey map's cover 0.5 % of the region (0.1 % where the header speaks of flow)",
+        "nothing: only grey images are used",
+    ),
     Reason.RENDERED_3D: ("a rendered surface (3-D), no section of the anatomy", "nothing"),
     Reason.NOT_TWO_DIMENSIONAL: (
         "M-mode, spectral Doppler or a graph",

@@ -16,7 +16,6 @@ from fetalflex.errors import QuarantineError, Reason
 Grey = npt.NDArray[np.uint8]
 COLOUR_SPACES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "YBR_PARTIAL_420", "PALETTE COLOR")
 SATURATED = 90  # grey levels between the strongest and the weakest channel, more than a tinted grey map has
-DOPPLER_FRACTION = 0.01
 
 
 def to_display(samples: npt.NDArray[Any], header: Dataset, photometric: str) -> Grey:
@@ -47,11 +46,6 @@ def find_colour(pixels: Grey) -> npt.NDArray[np.bool_] | None:
         return None
     coloured: npt.NDArray[np.bool_] = pixels.max(axis=-1).astype(np.int16) - pixels.min(axis=-1) > SATURATED
     return coloured
-
-
-def is_doppler(coloured: npt.NDArray[np.bool_] | None) -> bool:
-    """Whether so much of the region is coloured that it shows flow, not tissue (calipers colour far less)."""
-    return coloured is not None and float(coloured.mean()) > DOPPLER_FRACTION
 
 
 def _to_rgb(samples: npt.NDArray[Any], header: Dataset, photometric: str) -> Grey:

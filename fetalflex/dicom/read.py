@@ -86,7 +86,8 @@ def frame_numbers(total: int, limit: int) -> list[int]:
     >>> frame_numbers(30, 2)
     [0, 15]
     """
-    return sorted({i * total // limit for i in range(min(limit, total))} | {0})
+    taken = max(1, min(limit, total))
+    return [i * total // taken for i in range(taken)]
 
 
 def read_frames(path: Path, limits: Limits = LIMITS, numbers: Sequence[int] | None = None) -> Iterator[Frame]:

@@ -32,6 +32,7 @@ from fetalflex.ingest.inventory import (
     scan,
     write_manifest,
 )
+from fetalflex.ingest.level import tissue_level
 from fetalflex.masks.annotations import Annotation, fit_annotation
 from fetalflex.params import Center, Ingest
 
@@ -83,7 +84,7 @@ def ingest_bucket(
 ) -> BucketResult:
     """Ingest one bucket of `shards` of center `name` with profile `center`.
 
-    Of a clip the first and the middle frame are taken (`read.Limits.max_frames`). Rows of the inventory's own
+    Of a clip the frames are taken that the profile's rule chooses. Rows of the inventory's own
     quarantine fall into buckets too, so that all buckets together hold every file.
     Raises: ParameterError where the profile names a plane that does not exist. Nothing else: bad files become rows.
     """
@@ -112,7 +113,7 @@ def check_usable(name: str, frames: int, quarantine: pl.DataFrame) -> None:
 
 
 def _ingest_file(job: _Job, item: SourceFile, result: BucketResult) -> None:
-    objects = job.inventory.annotations.get(item.uid, ())
+    objects = () if job.center.annotations == "none" else job.inventory.annotations.get(item.uid, ())
     places: list[_Place] = []
     try:
         for place, row in _frames_of(job, item, result):
@@ -154,7 +155,7 @@ def _frame_row(center: str, case_id: str, kept: Row, spacing_mm: float | None, p
         "spacing_mm": None if spacing_mm is None else round(spacing_mm, 6), "height": height, "width": width,
         "pixels": hashlib.sha256(f"{height}x{width}:".encode() + pixels.tobytes()).hexdigest(),
         "phash": str(imagehash.phash(Image.fromarray(pixels))),
-        "level": round(float(pixels[pixels > 0].mean()), 3), "marks": "[]",
+        "level": round(tissue_level(pixels), 3), "marks": "[]",
     }  # fmt: skip
 
 
@@ -173,6 +174,8 @@ def _annotate(job: _Job, source: SourceFile, uid: str, places: list[_Place], res
         for error in _complaints(about["unknown"], shape, places):
             complain(error)
         for said, arrays in answers:
+            if job.center.annotations == ("boxes" if arrays else "segmentations"):
+                continue  # the profile wants the other kind
             item = Annotation(said["structure"], arrays[0] if arrays else None, tuple(said["box"]), said["frame"])
             for place in fitting:
                 if item.frame not in (None, place.number):

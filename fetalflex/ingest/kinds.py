@@ -23,7 +23,6 @@ COLOUR_FLOW, COLOUR_M_MODE, RENDERING, POWER = 0x10, 0x20, 0x40, 0x100
 # DICOM PS3.3 C.8.5.5.1.1 (region spatial format) and C.8.5.5.1.2 (region data type).
 TWO_D, OTHER_FORMATS = 1, {2: "M-mode", 3: "spectral Doppler", 4: "a wave form", 5: "graphics"}
 TISSUE, FLOW_DATA = 1, 2
-VOLUME = "1.2.840.10008.5.1.4.1.1.6.2"  # Enhanced US Volume Storage
 
 BRIGHT = 48  # of the strongest channel: darker pixels have no reliable colour
 LEVELS = 16  # steps of brightness in which the grey map's own tint is looked up
@@ -41,8 +40,6 @@ def check_header(header: Dataset) -> None:
 
     Nothing is concluded from silence: an image without regions and without a type may be anything.
     """
-    if str(header.get("SOPClassUID", "")) == VOLUME:
-        raise QuarantineError(Reason.NOT_TWO_DIMENSIONAL, "its storage class is a volume")
     kind = image_kind(header)
     if kind & RENDERING:
         raise QuarantineError(Reason.RENDERED_3D, "ImageType says 3D rendering")

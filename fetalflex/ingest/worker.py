@@ -4,7 +4,7 @@ The only functions of ingest that parse DICOM. Each yields answers (JSON object,
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,23 @@ from pydicom import Dataset
 from fetalflex.artifacts import file_sha256
 from fetalflex.deid.allowlist import keep
 from fetalflex.deid.keys import PseudonymKey
-from fetalflex.dicom.pixels import is_doppler
-from fetalflex.dicom.read import Frame, Limits, check_image, guarded, read_frames, read_header
-from fetalflex.dicom.region import Geometry, choose_crop, fit_geometry, read_calibration
+from fetalflex.dicom.read import (
+    Frame,
+    FrameReader,
+    Limits,
+    check_image,
+    guarded,
+    open_dicom,
+    read_frames,
+    read_header,
+)
+from fetalflex.dicom.region import Calibration, Geometry, Rectangle, choose_crop, fit_geometry, read_calibration
 from fetalflex.dicom.sandbox import Answer
 from fetalflex.errors import QuarantineError, Reason
+from fetalflex.ingest.clips import candidate_numbers, choose_stills, even_numbers, tiny
+from fetalflex.ingest.kinds import announces_flow, check_header, check_pixels
 from fetalflex.masks.annotations import is_annotation, read_annotations, referenced_instances
-from fetalflex.params import Center
+from fetalflex.params import Center, Clips
 
 SMALLEST_SIDE = 16
 LEAST_RANGE = 16  # grey levels between the 1st and the 99th percentile of a frame that shows anything
@@ -57,22 +67,27 @@ def frames(path: str, name: str, center: dict[str, Any], max_side_px: int, key: 
     detail]} without pixels. `geometry` is that of `region.Geometry`, `shape` the source's (H, W).
     """
     profile, limits = Center.model_validate(center), Limits()
-    header = read_header(Path(path), limits)
-    with guarded(Reason.DECODE_FAILED, "header cannot be read"):
-        kept = asdict(keep(header, name, profile, key))
-    for frame in read_frames(Path(path), limits):
-        try:
-            geometry = _fit(frame, header, max_side_px)
-            pixels = geometry.image(frame.grey)
-            low, high = np.percentile(pixels, (1, 99.5))
-            if high - low < LEAST_RANGE:
-                detail = f"{high - low:.0f} grey levels; expected {LEAST_RANGE} at least"
-                raise QuarantineError(Reason.EMPTY_IMAGE, detail)  # noqa: TRY301
-        except QuarantineError as error:
-            yield {"number": frame.number, "quarantine": [error.reason.value, error.detail]}, []
-            continue
-        placed = {"number": frame.number, "geometry": asdict(geometry), "shape": frame.grey.shape}
-        yield placed | {"kept": kept}, [pixels]
+    with open_dicom(Path(path), limits) as file:
+        header = file.header
+        with guarded(Reason.DECODE_FAILED, "header cannot be read"):
+            kept = asdict(keep(header, name, profile, key))
+            check_header(header)
+            calibration = _calibration(header, profile)
+        reader = FrameReader(file, limits)
+        for number in _stills(reader, calibration, profile.clips):
+            frame = reader.frame(number)
+            try:
+                geometry = _fit(frame, header, calibration, max_side_px)
+                pixels = geometry.image(frame.grey)
+                low, high = np.percentile(pixels, (1, 99.5))
+                if high - low < LEAST_RANGE:
+                    detail = f"{high - low:.0f} grey levels; expected {LEAST_RANGE} at least"
+                    raise QuarantineError(Reason.EMPTY_IMAGE, detail)  # noqa: TRY301
+            except QuarantineError as error:
+                yield {"number": frame.number, "quarantine": [error.reason.value, error.detail]}, []
+                continue
+            placed = {"number": frame.number, "geometry": asdict(geometry), "shape": frame.grey.shape}
+            yield placed | {"kept": kept}, [pixels]
 
 
 def decoded(path: str) -> Iterator[Answer]:
@@ -90,15 +105,42 @@ def annotations(path: str, image_uid: str) -> Iterator[Answer]:
         yield said, [] if item.mask is None else [item.mask]
 
 
-def _fit(frame: Frame, header: Dataset, max_side_px: int) -> Geometry:
-    """Return the geometry of a frame. Raises: QuarantineError no_ultrasound_region, colour_doppler, bad_dimensions."""
-    with guarded(Reason.DECODE_FAILED, "calibrated regions cannot be read"):
-        calibration = read_calibration(header)
-    crop = choose_crop(calibration, frame.grey)
-    x0, y0, x1, y1 = crop
-    if is_doppler(None if frame.coloured is None else frame.coloured[y0:y1, x0:x1]):
-        raise QuarantineError(Reason.COLOUR_DOPPLER, "more than 1 % of the region is coloured")
+def _calibration(header: Dataset, profile: Center) -> Calibration:
+    """Return region and spacing under the profile's policy. Raises: QuarantineError no_spacing."""
+    calibration = read_calibration(header)
+    if profile.spacing == "required" and calibration.spacing_mm is None:
+        raise QuarantineError(Reason.NO_SPACING, "states no spacing, which the center's profile requires")
+    return replace(calibration, spacing_mm=None) if profile.spacing == "ignore" else calibration
+
+
+def _stills(reader: FrameReader, calibration: Calibration, clips: Clips) -> list[int]:
+    """Return the numbers of a file's stills; `distinct` chooses among frames of tissue, where there are any."""
+    numbers = candidate_numbers(reader.total, clips)
+    if clips.rule == "even" or len(numbers) < 2:
+        return numbers
+    tinies = {}
+    for number in numbers:
+        frame = reader.frame(number)
+        try:
+            _region(frame, reader.header, calibration)
+        except QuarantineError:
+            continue
+        tinies[number] = tiny(frame.grey)
+    # Where no frame is usable, the evenly spaced ones tell why.
+    return choose_stills(list(tinies), tinies.values(), clips) if tinies else even_numbers(reader.total, clips.frames)
+
+
+def _region(frame: Frame, header: Dataset, calibration: Calibration) -> Rectangle:
+    """Return the rectangle to cut out. Raises: QuarantineError no_ultrasound_region, colour_doppler, rendered_3d."""
+    x0, y0, x1, y1 = choose_crop(calibration, frame.grey)
+    check_pixels(frame.pixels[y0:y1, x0:x1], flow_announced=announces_flow(header))
+    return x0, y0, x1, y1
+
+
+def _fit(frame: Frame, header: Dataset, calibration: Calibration, max_side_px: int) -> Geometry:
+    """Return the geometry of a frame. Raises: QuarantineError as `_region`, or bad_dimensions."""
+    crop = _region(frame, header, calibration)
     geometry = fit_geometry(crop, calibration.spacing_mm, max_side_px)
     if min(geometry.size) < SMALLEST_SIDE:
-        raise QuarantineError(Reason.BAD_DIMENSIONS, f"region of {x1 - x0} x {y1 - y0} pixels")
+        raise QuarantineError(Reason.BAD_DIMENSIONS, f"region of {crop[2] - crop[0]} x {crop[3] - crop[1]} pixels")
     return geometry

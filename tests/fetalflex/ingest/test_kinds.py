@@ -156,13 +156,6 @@ def test_the_header_tells_what_is_no_two_dimensional_tissue(header: Dataset, rea
     assert caught.value.reason is reason
 
 
-def test_a_volume_is_not_two_dimensional() -> None:
-    header = Dataset()
-    header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.6.2"
-    with pytest.raises(QuarantineError, match="volume"):
-        check_header(header)
-
-
 def test_flow_is_announced_by_type_or_region() -> None:
     assert announces_flow(_header(kind="0011"))
     assert announces_flow(_header((1, 2)))
