@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import BinaryIO
 
 from fetalflex.deid.keys import PseudonymKey, key_fingerprint, keyed_hash
 from fetalflex.errors import QuarantineError, Reason, SourceError, UsageError, WorkspaceError
@@ -33,7 +33,8 @@ def land(offers: Iterable[Offer], into: Path, key: PseudonymKey, total: int) -> 
 
 def read_refusals(into: Path) -> dict[str, tuple[Reason, str]]:
     """Return keyed id -> (reason, detail) of what was refused when it was last offered and has not arrived since."""
-    notes = _read(_state(into) / "journal")
+    journal = _state(into) / "journal"
+    notes = _parse(journal.read_bytes()) if journal.exists() else {}
     return {ident: (Reason(n[1]), n[2]) for ident, n in notes.items() if n[0] == "refused"}
 
 
@@ -122,35 +123,37 @@ class _Landing:
 
     def _note(self, ident: str, note: tuple[str, str, str]) -> None:
         self.notes[ident] = note
-        self.journal.write(" ".join((ident, *note)) + "\n")
+        self.journal.write((" ".join((ident, *note)) + "\n").encode())
         self.journal.flush()
         os.fsync(self.journal.fileno())
 
-    def _open_journal(self) -> TextIO:
-        path = self.state / "journal"
-        mine = f"{HEAD} {key_fingerprint(self.key)}"
-        if not path.exists() or "\n" not in path.read_text():
-            path.write_text(mine + "\n")
-            path.chmod(0o600)
-        text = path.read_text()
-        if text.split("\n", 1)[0] != mine:
+    def _open_journal(self) -> BinaryIO:
+        path, mine = self.state / "journal", f"{HEAD} {key_fingerprint(self.key)}\n".encode()
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        journal = open(descriptor, "a+b")  # noqa: PTH123, SIM115 - a descriptor that outlives this method
+        journal.seek(0)
+        text = journal.read()
+        if b"\n" not in text:  # new, or killed in its first line
+            journal.truncate(0)
+            journal.write(mine)
+            journal.flush()
+        elif not text.startswith(mine):
+            journal.close()
             raise UsageError(
                 f"center {self.into.name}: it was fetched under another pseudonym key, and would arrive a second time "
                 f"under other names; use the key of then, or remove incoming/{self.into.name} and {path.parent.name}"
             )
-        self.notes = _read(path)
-        whole = text.rindex("\n") + 1
-        os.truncate(path, len(text[:whole].encode()))  # a kill may leave half a line
-        return path.open("a")
+        else:
+            journal.truncate(text.rindex(b"\n") + 1)  # a kill may leave half a line
+        self.notes = _parse(text)
+        return journal
 
 
 def _state(into: Path) -> Path:
     return into.parent / f".{into.name}.fetch"
 
 
-def _read(path: Path) -> Notes:
+def _parse(text: bytes) -> Notes:
     """Return the last whole note of every id."""
-    if not path.exists():
-        return {}
-    lines = path.read_text().split("\n")[1:-1]
+    lines = text.decode("utf-8", "replace").split("\n")[1:-1]
     return {ident: tuple(note) for ident, *note in (line.split(" ", 3) for line in lines)}

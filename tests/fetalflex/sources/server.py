@@ -1,6 +1,7 @@
 """A DICOMweb server on loopback that misbehaves as it is told."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -78,8 +79,8 @@ def multipart(*parts: bytes, kind: str = "application/dicom") -> Answer:
 
 
 @contextmanager
-def serving(server: FakeServer) -> Iterator[FakeServer]:
-    """Serve until the block ends."""
+def serving(server: FakeServer, tls: ssl.SSLContext | None = None) -> Iterator[FakeServer]:
+    """Serve until the block ends, over TLS where a context is given."""
     free = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -101,9 +102,11 @@ def serving(server: FakeServer) -> Iterator[FakeServer]:
 
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     running.daemon_threads = True
+    if tls is not None:
+        running.socket = tls.wrap_socket(running.socket, server_side=True)
     thread = threading.Thread(target=running.serve_forever, args=(0.01,))
     thread.start()
-    server.address = f"http://127.0.0.1:{running.server_port}/dicom-web"
+    server.address = f"{'https' if tls else 'http'}://127.0.0.1:{running.server_port}/dicom-web"
     try:
         yield server
     finally:

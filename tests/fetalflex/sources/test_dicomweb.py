@@ -1,7 +1,13 @@
+import ipaddress
 import logging
+import ssl
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from fetalflex.errors import MissingSecretError, Reason, SourceError
 from fetalflex.sources.base import Limits
@@ -198,3 +204,41 @@ def test_a_server_that_is_gone_is_told_without_its_address(tmp_path: Path) -> No
     with pytest.raises(SourceError, match="after 3 attempts") as caught:
         gone.listing()
     assert "/studies" not in str(caught.value)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate and its key for loopback that no authority signed, as PEM in one file."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .sign(private, hashes.SHA256())
+    )
+    path = tmp_path / "server.pem"
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(private.private_bytes(*form) + made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused_unless_its_authority_is_named(
+    certificate: Path, monkeypatch, tmp_path: Path
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    with serving(FakeServer(INSTANCES), context) as server:
+        with pytest.raises(SourceError, match="cannot be verified"):
+            source(server).listing()
+        assert not server.asked
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        assert states(fetch(source(server), tmp_path / "c")) == {"new": 7}
