@@ -4,7 +4,9 @@ The public set is imported as DICOM into a temporary workspace by `fetalflex imp
 STOW-RS), and fetched in child processes, each killed (SIGKILL) at a random moment; the last one ends by itself. Then
 the two trees are compared: SOP Instance UIDs as multisets, and of each object every data element, pixel data too.
 
-    python benchmarks/dicomweb_kill.py SETS/barcelona_transventricular --kills 3 --seed 1
+    python -m benchmarks.dicomweb_kill SETS/barcelona_transventricular --kills 3 --seed 1
+
+With --onboard the child is `fetalflex onboard`, as a person would run it, in a workspace of its own.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
@@ -48,6 +51,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("source", type=Path, help="the set's folder (with --fetch: the folder to fetch into)")
     parser.add_argument("--kills", type=int, default=3, help="how often the fetch is killed (default 3)")
     parser.add_argument("--seed", type=int, default=1, help="of the moments of the kills (default 1)")
+    parser.add_argument("--onboard", action="store_true", help="kill `fetalflex onboard` instead of the fetch alone")
     parser.add_argument("--push", choices=("c-store", "stow"), default="c-store", help="how Orthanc is filled")
     parser.add_argument("--rate", type=float, default=1000.0, help="requests per second at most (default 1000)")
     parser.add_argument("--fetch", help=argparse.SUPPRESS)  # the child's part: the server's address
@@ -68,21 +72,23 @@ def measure(folder: Path, args: argparse.Namespace) -> dict:
         start = time.perf_counter()
         push(server, sent, args.push)
         seconds["push"] = time.perf_counter() - start
-        into = folder / "fetched" / "incoming" / CENTER
-        seconds["fetch_without_kills"] = fetch_once(server, folder / "calm" / CENTER, args.rate)
+        job = onboard_job(folder, server) if args.onboard else fetch_job(folder / "fetched" / CENTER, server, args.rate)
+        if not args.onboard:
+            seconds["fetch_without_kills"] = finish(fetch_job(folder / "calm" / CENTER, server, args.rate))
         moments = random.Random(args.seed)  # noqa: S311 - no secret
         total = sum(1 for p in sent.rglob("*.dcm"))
         targets = sorted(moments.randrange(1, total * 95 // 100) for _ in range(args.kills))
         start = time.perf_counter()
-        kills = [fetch_and_kill(server, into, t, moments.uniform(0, 0.05), args.rate) for t in targets]
-        seconds["last_fetch"] = fetch_once(server, into, args.rate)
-        seconds["all_fetches"] = time.perf_counter() - start
+        kills = [start_and_kill(job, target, moments.uniform(0, 0.05)) for target in targets]
+        seconds["killed"] = time.perf_counter() - start
+        seconds["last"] = finish(job)
     return {
         "set": SET,
+        "killed": "fetalflex onboard" if args.onboard else "fetch",
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "bytes": sum(p.stat().st_size for p in sent.rglob("*.dcm")),
         "kills": kills,
-        **compare(sent, into),
+        **compare(sent, job.result),
     }
 
 
@@ -110,33 +116,59 @@ def push(server: Orthanc, folder: Path, way: str) -> None:
         client.store_instances([pydicom.dcmread(path)])
 
 
-def child(server: Orthanc, into: Path, rate: float) -> subprocess.Popen:
-    """Start a fetch in a process of its own."""
+@dataclass(frozen=True)
+class Job:
+    """A command that fetches: where its files wait and end up, and how it is started."""
+
+    waiting: Path
+    result: Path
+    words: list[str]
+    environment: dict[str, str]
+    workspace: Path
+
+    def start(self) -> subprocess.Popen:
+        """Start it in a process of its own."""
+        return subprocess.Popen(self.words, env=self.environment, cwd=self.workspace, stdout=subprocess.DEVNULL)
+
+
+def fetch_job(into: Path, server: Orthanc, rate: float) -> Job:
+    """Return the fetch alone."""
+    into.parent.mkdir(parents=True)
     words = [sys.executable, __file__, str(into), "--fetch", server.dicomweb]
-    return subprocess.Popen(words, env=environment(server, rate), stdout=subprocess.DEVNULL)
+    return Job(into, into, words, environment(server, rate), into.parent)
 
 
-def fetch_once(server: Orthanc, into: Path, rate: float) -> float:
-    """Fetch to the end; return the seconds."""
+def onboard_job(folder: Path, server: Orthanc) -> Job:
+    """Return a whole onboarding, approved at its end, in a new workspace."""
+    workspace = folder / "onboarding"
+    command = [sys.executable, "-c", "from flows.cli import main; main()"]
+    subprocess.run([*command, "init", str(workspace), "--preset", "tiny"], check=True, stdout=subprocess.DEVNULL)
+    words = [*command, "onboard", CENTER, "--from", server.dicomweb, "--approve", "benchmark", "--trial", "4"]
+    waiting = workspace / ".work" / "onboard" / CENTER / CENTER
+    return Job(waiting, workspace / "incoming" / CENTER, words, environment(server), workspace)
+
+
+def finish(job: Job) -> float:
+    """Run a job to its end; return the seconds."""
     start = time.perf_counter()
-    if child(server, into, rate).wait() != 0:
-        raise RuntimeError("the fetch failed")
+    if job.start().wait() != 0:
+        raise RuntimeError("the command failed")
     return time.perf_counter() - start
 
 
-def fetch_and_kill(server: Orthanc, into: Path, target: int, delay_s: float, rate: float) -> dict:
-    """Fetch; once `target` instances are noted, and a moment more, kill it; return what had arrived."""
-    journal = into.parent / f".{into.name}.fetch" / "journal"
-    process = child(server, into, rate)
+def start_and_kill(job: Job, target: int, delay_s: float) -> dict:
+    """Start; once `target` instances are noted, and a moment more, kill; return what had arrived."""
+    journal = job.waiting.parent / f".{job.waiting.name}.fetch" / "journal"
+    process = job.start()
     while not journal.exists() or journal.read_bytes().count(b"\n") - 1 < target:
         if process.poll() is not None:
-            raise RuntimeError("the fetch had ended before it was killed")
+            raise RuntimeError("the command had ended before it was killed")
         time.sleep(0.002)
     time.sleep(delay_s)
     process.kill()
     if process.wait() != -signal.SIGKILL:
-        raise RuntimeError("the fetch had ended before it was killed")
-    return {"target": target, "delay_s": round(delay_s, 3), "arrived": sum(1 for _ in into.rglob("*.dcm"))}
+        raise RuntimeError("the command had ended before it was killed")
+    return {"target": target, "delay_s": round(delay_s, 3), "arrived": sum(1 for _ in job.waiting.rglob("*.dcm"))}
 
 
 def fetch(address: str, into: Path) -> int:
@@ -165,7 +197,7 @@ def compare(sent: Path, fetched: Path) -> dict:
         "byte_identical": sum(
             1 for uid, path in after if uid in first and first[uid].read_bytes() == path.read_bytes()
         ),
-        "left_unfinished": sum(1 for p in fetched.parent.rglob("partial")),
+        "left_unfinished": sum(1 for _ in fetched.parent.rglob("partial")),
         "every_instance_once": uids[0] == uids[1] and len(equal) == len(before),
     }
 
