@@ -59,7 +59,7 @@ class PixelCleaner:
 
         Raises: QuarantineError no_ultrasound_region where the header names none and none is found.
         """
-        self._static = self._look([to_luma(frame) for frame in frames])
+        self._static = self._look(list(frames))
 
     def clean(self, pixels: Pixels) -> Cleaned:
         """Return a frame without text: uint8 [H, W] grey or [H, W, 3] RGB, in source pixels.
@@ -67,10 +67,10 @@ class PixelCleaner:
         Raises: QuarantineError no_ultrasound_region, where `prepare` was not called.
         """
         grey = to_luma(pixels)
-        static = self._static or self._look([grey])
+        static = self._static or self._look([pixels])
         texts = static.texts
         if self._ocr and self._static is not None and static.has_new(grey):
-            texts = texts + self._find(grey, static.window)
+            texts = texts + self._find(pixels, static.window)
         clean = pixels.copy()
         clean[~static.kept] = BLANK
         marks = []
@@ -82,24 +82,23 @@ class PixelCleaner:
         gone = 1 - float(_outside(static.kept, texts).mean())
         return Cleaned(clean, gone, tuple(marks))
 
-    def _look(self, frames: list[Grey]) -> "_Static":
-        brightest = np.maximum.reduce(frames)
+    def _look(self, frames: list[Pixels]) -> "_Static":
+        brightest = to_luma(np.maximum.reduce(frames))
         kept = find_kept(self._header, brightest)
         window = _window(kept)
-        middle = np.median(np.stack([_cut(f, window) for f in frames]), axis=0).astype(np.uint8)
         if not self._ocr:
-            return _Static(kept, window, (), np.zeros(middle.shape, bool))
-        texts = set(self._find_in(middle, window))
+            return _Static(kept, window, (), np.zeros((0, 0), bool))
+        texts = set(self._find(frames[0], window))
+        middle = frames[0]
         if len(frames) > 1:
-            texts.update(self._find_in(_cut(frames[0], window), window))
-        return _Static(kept, window, tuple(sorted(texts)), strokes(middle))
+            # Speckle moves and text does not: it stands out of the median.
+            middle = np.median(np.stack(frames), axis=0).astype(np.uint8)
+            texts.update(self._find(middle, window))
+        return _Static(kept, window, tuple(sorted(texts)), strokes(_cut(to_luma(middle), window)))
 
-    def _find(self, grey: Grey, window: Box) -> tuple[Box, ...]:
-        return self._find_in(_cut(grey, window), window)
-
-    def _find_in(self, cut: Grey, window: Box) -> tuple[Box, ...]:
+    def _find(self, pixels: Pixels, window: Box) -> tuple[Box, ...]:
         x, y = window[:2]
-        return tuple((a + x, b + y, c + x, d + y) for a, b, c, d in self._texts.find(cut))
+        return tuple((a + x, b + y, c + x, d + y) for a, b, c, d in self._texts.find(_cut(pixels, window)))
 
     def _calipers(self, grey: Grey, static: "_Static") -> list[Box]:
         x, y = static.window[:2]
@@ -144,9 +143,9 @@ def _window(kept: Mask) -> Box:
     )  # fmt: skip
 
 
-def _cut(grey: Grey, window: Box) -> Grey:
+def _cut(pixels: Pixels, window: Box) -> Pixels:
     x0, y0, x1, y1 = window
-    return np.ascontiguousarray(grey[y0:y1, x0:x1])
+    return np.ascontiguousarray(pixels[y0:y1, x0:x1])
 
 
 def _outside(kept: Mask, texts: tuple[Box, ...]) -> Mask:

@@ -16,17 +16,20 @@ import numpy.typing as npt
 
 from fetalflex import artifacts
 from fetalflex.deid.ocr import detect_map
+from fetalflex.deid.overlay import find_even_ink
 
 Grey = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Box = tuple[int, int, int, int]
 
-VERSION = "1"  # of this method: what another version found is no longer believed
+VERSION = "2"  # of this method: what another version found is no longer believed
 MEDIAN_PX, ROUGHNESS_PX = 9, 81
 GAIN = 1.5
-VIEWS = ((2.0, 1.5), (0.0, 1.5))  # (dead zone in multiples of the roughness, scale)
-LIKELY = 0.2
+VIEWS = ((2.0, 1.5), (0.0, 1.0))  # (dead zone in multiples of the roughness, scale)
+LIKELY, SURE = 0.2, 0.5  # an area of likely pixels is text where its likeliest pixel is sure
+COLOURED = 60  # grey levels from the strongest to the weakest channel, where tissue has a tint at most
+FLOW = 0.02  # of the picture coloured: that is Doppler, and its colours are no ink
 TALLEST_PX = 56  # of a found line; letters of 40 pixels give lines of about 40
 SMALLEST_PX = 3
 PAD = (0.5, 0.7)  # of a found line's height, above and below, left and right
@@ -35,13 +38,22 @@ STROKE_PX = 6.0  # a stroke deviates at least so many grey levels beyond the dea
 CACHE_SIZE = 128
 
 
-def find_text(grey: Grey) -> tuple[Box, ...]:
-    """Return rectangles (x0, y0, x1, y1; exclusive) that hold all text of a picture [H, W], whether legible or not."""
-    boxes: list[Box] = []
+def find_text(pixels: Grey) -> tuple[Box, ...]:
+    """Return rectangles (x0, y0, x1, y1; exclusive) around all text of a picture, legible or not.
+
+    pixels: uint8 [H, W], or [H, W, 3] RGB, in which coloured ink is looked for on its own, too.
+    """
+    # The strongest channel: coloured ink stands out of grey tissue there, more than in the luma.
+    grey = pixels if pixels.ndim == 2 else pixels.max(axis=-1)
+    boxes = find_even_ink(grey)
     deviation, roughness = _deviation(grey)
     for dead, scale in VIEWS:
-        found = detect_map(_view(deviation, roughness, dead), scale) > LIKELY
-        boxes.extend(_boxes(found))
+        boxes.extend(_boxes(detect_map(_view(deviation, roughness, dead), scale)))
+    if pixels.ndim == 3:
+        spread = grey - pixels.min(axis=-1)
+        coloured = float((spread > COLOURED).mean())
+        if 0 < coloured < FLOW:
+            boxes.extend(_boxes(detect_map(spread, VIEWS[0][1])))
     return tuple(sorted({_pad(box, grey.shape) for box in boxes}))
 
 
@@ -58,14 +70,14 @@ class TextCache:
         self._folder, self._size = folder, size
         self._memory: OrderedDict[str, tuple[Box, ...]] = OrderedDict()
 
-    def find(self, grey: Grey) -> tuple[Box, ...]:
+    def find(self, pixels: Grey) -> tuple[Box, ...]:
         """Return what `find_text` returns, computed once for equal pixels."""
-        name = sha256(f"{VERSION}:{grey.shape}:".encode() + np.ascontiguousarray(grey).tobytes()).hexdigest()
+        name = sha256(f"{VERSION}:{pixels.shape}:".encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
         found = self._memory.get(name)
         if found is None:
             found = self._from_folder(name)
         if found is None:
-            found = find_text(grey)
+            found = find_text(pixels)
             self._to_folder(name, found)
         self._memory[name] = found
         self._memory.move_to_end(name)
@@ -94,10 +106,15 @@ def _view(deviation: Floats, roughness: Floats, dead: float) -> Grey:
     return np.asarray((128 + GAIN * beyond).clip(0, 255), dtype=np.uint8)
 
 
-def _boxes(found: Mask) -> list[Box]:
-    count, _, stats, _ = cv2.connectedComponentsWithStats(found.astype(np.uint8))
-    boxes = [(int(x), int(y), int(x + w), int(y + h)) for x, y, w, h, _ in stats[1:count]]
-    return [b for b in boxes if SMALLEST_PX <= b[3] - b[1] <= TALLEST_PX and b[2] - b[0] >= SMALLEST_PX]
+def _boxes(likely: Floats) -> list[Box]:
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((likely > LIKELY).astype(np.uint8))
+    boxes = []
+    for number in range(1, count):
+        x, y, w, h = (int(v) for v in stats[number][:4])
+        inside = labels[y : y + h, x : x + w] == number
+        if SMALLEST_PX <= h <= TALLEST_PX and w >= SMALLEST_PX and likely[y : y + h, x : x + w][inside].max() > SURE:
+            boxes.append((x, y, x + w, y + h))
+    return boxes
 
 
 def _pad(box: Box, shape: tuple[int, ...]) -> Box:
