@@ -66,7 +66,7 @@ class PixelCleaner:
 
         Raises: QuarantineError no_ultrasound_region, where `prepare` was not called.
         """
-        grey = to_luma(pixels)
+        grey = strongest_channel(pixels)
         static = self._static or self._look([pixels])
         texts = static.texts
         if self._ocr and self._static is not None and static.has_new(grey):
@@ -78,12 +78,12 @@ class PixelCleaner:
             if static.kept[y0:y1, x0:x1].any():
                 clean[y0:y1, x0:x1] = BLANK
                 marks.append(Mark("text", (x0, y0, x1, y1)))
-        marks.extend(Mark("caliper", box) for box in self._calipers(to_luma(clean), static))
+        marks.extend(Mark("caliper", box) for box in self._calipers(strongest_channel(clean), static))
         gone = 1 - float(_outside(static.kept, texts).mean())
         return Cleaned(clean, gone, tuple(marks))
 
     def _look(self, frames: list[Pixels]) -> "_Static":
-        brightest = to_luma(np.maximum.reduce(frames))
+        brightest = strongest_channel(np.maximum.reduce(frames))
         kept = find_kept(self._header, brightest)
         window = _window(kept)
         if not self._ocr:
@@ -94,7 +94,7 @@ class PixelCleaner:
             # Speckle moves and text does not: it stands out of the median.
             middle = np.median(np.stack(frames), axis=0).astype(np.uint8)
             texts.update(self._find(middle, window))
-        return _Static(kept, window, tuple(sorted(texts)), strokes(_cut(to_luma(middle), window)))
+        return _Static(kept, window, tuple(sorted(texts)), strokes(_cut(strongest_channel(middle), window)))
 
     def _find(self, pixels: Pixels, window: Box) -> tuple[Box, ...]:
         x, y = window[:2]
@@ -129,7 +129,7 @@ class _Static:
         return bool(dense.max(initial=0) > NEW_STROKES)
 
 
-def to_luma(pixels: Pixels) -> Grey:
+def strongest_channel(pixels: Pixels) -> Grey:
     """Return the strongest channel [H, W]: coloured ink stands out of grey tissue there, more than in the luma."""
     return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels.max(axis=-1))
 

@@ -5,6 +5,7 @@ depends on the order of files, on their names or on the clock.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -144,7 +145,8 @@ def _frames_of(job: _Job, item: SourceFile, result: BucketResult) -> Iterator[tu
         found = said["geometry"]
         geometry = Geometry(tuple(found["crop"]), tuple(found["size"]), found["spacing_mm"])
         case_id = keyed_hash(job.key, "case", job.name, item.content_id, said["number"])
-        row = _frame_row(job.name, case_id, said["kept"], geometry.spacing_mm, arrays[0])
+        kept = said["kept"] | {"marks": json.dumps(said["marks"])}
+        row = _frame_row(job.name, case_id, kept, geometry.spacing_mm, arrays[0])
         yield _Place(case_id, said["number"], tuple(said["shape"]), geometry), row
 
 
@@ -155,7 +157,7 @@ def _frame_row(center: str, case_id: str, kept: Row, spacing_mm: float | None, p
         "spacing_mm": None if spacing_mm is None else round(spacing_mm, 6), "height": height, "width": width,
         "pixels": hashlib.sha256(f"{height}x{width}:".encode() + pixels.tobytes()).hexdigest(),
         "phash": str(imagehash.phash(Image.fromarray(pixels))),
-        "level": round(tissue_level(pixels), 3), "marks": "[]",
+        "level": round(tissue_level(pixels), 3),
     }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 The only functions of ingest that parse DICOM. Each yields answers (JSON object, arrays) and raises QuarantineError.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from pydicom import Dataset
 from fetalflex.artifacts import file_sha256
 from fetalflex.deid.allowlist import keep
 from fetalflex.deid.keys import PseudonymKey
+from fetalflex.deid.pixels import Mark, PixelCleaner
+from fetalflex.dicom.pixels import to_luma
 from fetalflex.dicom.read import (
     Frame,
     FrameReader,
@@ -64,7 +66,8 @@ def frames(path: str, name: str, center: dict[str, Any], max_side_px: int, key: 
     """Yield each chosen frame of an image: its place, what is kept of the header, and its pixels [H, W] uint8.
 
     `name`, `center`: the center's name and profile. A frame that cannot be used is {number, quarantine: [reason,
-    detail]} without pixels. `geometry` is that of `region.Geometry`, `shape` the source's (H, W).
+    detail]} without pixels. `marks`: [{kind, box}] of what was blanked or drawn, in frame pixels. `geometry` is that
+    of `region.Geometry`, `shape` the source's (H, W).
     """
     profile, limits = Center.model_validate(center), Limits()
     with open_dicom(Path(path), limits) as file:
@@ -73,12 +76,14 @@ def frames(path: str, name: str, center: dict[str, Any], max_side_px: int, key: 
             kept = asdict(keep(header, name, profile, key))
             check_header(header)
             calibration = _calibration(header, profile)
-        reader = FrameReader(file, limits)
+        reader, cleaner = FrameReader(file, limits), PixelCleaner(header)
         for number in _stills(reader, calibration, profile.clips):
             frame = reader.frame(number)
             try:
                 geometry = _fit(frame, header, calibration, max_side_px)
-                pixels = geometry.image(frame.grey)
+                # No pixel leaves this function before its texts are gone.
+                cleaned = cleaner.clean(frame.pixels)
+                pixels = geometry.image(to_luma(cleaned.pixels))
                 low, high = np.percentile(pixels, (1, 99.5))
                 if high - low < LEAST_RANGE:
                     detail = f"{high - low:.0f} grey levels; expected {LEAST_RANGE} at least"
@@ -87,6 +92,7 @@ def frames(path: str, name: str, center: dict[str, Any], max_side_px: int, key: 
                 yield {"number": frame.number, "quarantine": [error.reason.value, error.detail]}, []
                 continue
             placed = {"number": frame.number, "geometry": asdict(geometry), "shape": frame.grey.shape}
+            placed["marks"] = _frame_marks(cleaned.marks, geometry)
             yield placed | {"kept": kept}, [pixels]
 
 
@@ -103,6 +109,12 @@ def annotations(path: str, image_uid: str) -> Iterator[Answer]:
     for item in read.known:
         said = {"structure": item.structure, "box": item.box, "frame": item.frame}
         yield said, [] if item.mask is None else [item.mask]
+
+
+def _frame_marks(marks: Sequence[Mark], geometry: Geometry) -> list[dict[str, Any]]:
+    """Return marks of the source in frame pixels, without those that lie outside of the frame."""
+    placed = ((mark.kind, geometry.box(mark.box)) for mark in marks)
+    return [{"kind": kind, "box": [round(v, 2) for v in box]} for kind, box in placed if box is not None]
 
 
 def _calibration(header: Dataset, profile: Center) -> Calibration:
