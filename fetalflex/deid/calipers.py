@@ -22,6 +22,7 @@ DOT_CONTRAST = 35
 DOT_PX = (1, 20)  # pixels of a dot
 STEP_PX = (3.5, 22.0)  # from dot to dot
 STEP_ERROR = 1.6  # pixels that a dot may be away from where the two before say
+MOST_DOTS = 1500  # more are speckle
 CHAIN = 6  # dots in a row that are no chance
 
 
@@ -71,32 +72,32 @@ def _chains(deviation: Floats) -> list[Box]:
         for s in (slices[i - 1] for i in small)
         if max(s[0].stop - s[0].start, s[1].stop - s[1].start) <= 5
     ]
-    if len(dots) < CHAIN:
+    if not CHAIN <= len(dots) <= MOST_DOTS:
         return []
-    return [_around(chain) for chain in _rows(np.array(dots))]
+    lines = np.zeros(deviation.shape, np.uint8)
+    for x0, y0, x1, y1 in (_around(chain) for chain in _rows(np.array(dots))):
+        lines[y0:y1, x0:x1] = 1
+    count, _, stats, _ = cv2.connectedComponentsWithStats(lines)
+    return [(int(x), int(y), int(x + w), int(y + h)) for x, y, w, h, _ in stats[1:count]]
 
 
 def _rows(dots: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
-    """Return chains of at least CHAIN dots in which each step repeats the step before."""
+    """Return pieces of CHAIN dots in which each step repeats the step before; all chains grow together."""
     tree = cKDTree(dots)
-    used: set[int] = set()
-    rows = []
-    for first, near in enumerate(tree.query_ball_point(dots, STEP_PX[1])):
-        for second in near:
-            step = dots[second] - dots[first]
-            if np.hypot(*step) < STEP_PX[0] or (first in used and second in used):
-                continue
-            chain = [first, second]
-            while True:
-                distance, following = tree.query(dots[chain[-1]] + step)
-                if distance > STEP_ERROR or following in chain:
-                    break
-                step = 0.5 * step + 0.5 * (dots[following] - dots[chain[-1]])
-                chain.append(int(following))
-            if len(chain) >= CHAIN:
-                used.update(chain)
-                rows.append(dots[chain])
-    return rows
+    pairs = tree.query_pairs(STEP_PX[1], output_type="ndarray")
+    pairs = np.concatenate([pairs, pairs[:, ::-1]])
+    steps = dots[pairs[:, 1]] - dots[pairs[:, 0]]
+    far = np.hypot(steps[:, 0], steps[:, 1]) >= STEP_PX[0]
+    chains, steps = pairs[far], steps[far]
+    for _ in range(CHAIN - 2):
+        if not len(chains):
+            return []
+        last = dots[chains[:, -1]]
+        distance, following = tree.query(last + steps)
+        goes_on = (distance <= STEP_ERROR) & (following[:, None] != chains).all(axis=1)
+        steps = (0.5 * steps + 0.5 * (dots[following] - last))[goes_on]
+        chains = np.concatenate([chains, following[:, None]], axis=1)[goes_on]
+    return [dots[chain] for chain in chains]
 
 
 def _around(chain: npt.NDArray[np.float64]) -> Box:

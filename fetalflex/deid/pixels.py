@@ -22,6 +22,7 @@ Pixels = npt.NDArray[np.uint8]
 BLANK = 0
 SAMPLES = 5  # frames of a clip that are looked at before it is cleaned
 CONTEXT_PX = 32  # around the ultrasound: text across its edge is found whole
+CROSS_PX, ALONE_PX = 48, 24  # a padded box around one cross; as far as that no letter may stand
 WINDOW_PX = (9, 25)  # rows, columns: a few letters
 NEW_STROKES = 0.12  # of a window that were no strokes in the sampled frames
 
@@ -74,11 +75,13 @@ class PixelCleaner:
         clean = pixels.copy()
         clean[~static.kept] = BLANK
         marks = []
-        for x0, y0, x1, y1 in texts:
-            if static.kept[y0:y1, x0:x1].any():
+        calipers = self._calipers(grey, static)
+        for box in texts:
+            x0, y0, x1, y1 = box
+            if static.kept[y0:y1, x0:x1].any() and not _is_cross(box, texts, calipers):
                 clean[y0:y1, x0:x1] = BLANK
                 marks.append(Mark("text", (x0, y0, x1, y1)))
-        marks.extend(Mark("caliper", box) for box in self._calipers(strongest_channel(clean), static))
+        marks.extend(Mark("caliper", box) for box in calipers if clean[box[1] : box[3], box[0] : box[2]].any())
         gone = 1 - float(_outside(static.kept, texts).mean())
         return Cleaned(clean, gone, tuple(marks))
 
@@ -132,6 +135,19 @@ class _Static:
 def strongest_channel(pixels: Pixels) -> Grey:
     """Return the strongest channel [H, W]: coloured ink stands out of grey tissue there, more than in the luma."""
     return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels.max(axis=-1))
+
+
+def _is_cross(box: Box, texts: tuple[Box, ...], calipers: list[Box]) -> bool:
+    """Whether what was found as text is a lone cross of a caliper, and no text is beside it."""
+    x0, y0, x1, y1 = box
+    if max(x1 - x0, y1 - y0) > CROSS_PX:
+        return False
+    beside = [t for t in texts if t[0] < x1 + ALONE_PX and x0 < t[2] + ALONE_PX and t[1] < y1 and y0 < t[3]]
+    if any(max(t[2] - t[0], t[3] - t[1]) > CROSS_PX for t in beside):
+        return False
+    centres = [((c[0] + c[2]) / 2, (c[1] + c[3]) / 2) for c in calipers if c[2] - c[0] == c[3] - c[1]]
+    third = ((x1 - x0) / 3, (y1 - y0) / 3)
+    return any(abs(x - (x0 + x1) / 2) < third[0] and abs(y - (y0 + y1) / 2) < third[1] for x, y in centres)
 
 
 def _window(kept: Mask) -> Box:

@@ -47,8 +47,10 @@ def _hull(grey: Grey) -> Mask:
         blocks, step = find_sector(grey)
     except QuarantineError:
         return np.ones(grey.shape, dtype=bool)
-    ys, xs = np.nonzero(blocks)
-    corners = np.concatenate([np.stack([xs + i, ys + j], axis=1) for i in (0, 1) for j in (0, 1)]) * step
+    rows = np.nonzero(blocks.any(axis=1))[0]
+    left, right = blocks.argmax(axis=1)[rows], blocks.shape[1] - blocks[:, ::-1].argmax(axis=1)[rows]
+    # The corners of each row's first and last block: all else lies between them.
+    corners = np.concatenate([np.stack([x, rows + j], axis=1) for x in (left, right) for j in (0, 1)]) * step
     hull: npt.NDArray[np.uint8] = np.zeros(grey.shape, dtype=np.uint8)
     cv2.fillConvexPoly(hull, cv2.convexHull(corners.astype(np.int32)), 1)
     reach = 2 * max(4, round(HULL_MARGIN * min(grey.shape))) + 1

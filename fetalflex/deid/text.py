@@ -26,7 +26,12 @@ Box = tuple[int, int, int, int]
 VERSION = "2"  # of this method: what another version found is no longer believed
 MEDIAN_PX, ROUGHNESS_PX = 9, 81
 GAIN = 1.5
-VIEWS = ((2.0, 1.5), (0.0, 1.0))  # (dead zone in multiples of the roughness, scale)
+DEAD = 2.0  # the dead zone, in multiples of the roughness
+FINE = 1.5  # the scale at which small letters are found
+CANDIDATE_PX, CANDIDATE = (9, 25), 0.18  # of a window of rows x columns that are strong strokes: there may be letters
+STRONG_PX = 20.0
+CANDIDATE_MARGIN_PX = 28
+MOST_AREA = 0.6  # of the picture in candidates: then it is looked at whole
 LIKELY, SURE = 0.2, 0.5  # an area of likely pixels is text where its likeliest pixel is sure
 COLOURED = 60  # grey levels from the strongest to the weakest channel, where tissue has a tint at most
 FLOW = 0.02  # of the picture coloured: that is Doppler, and its colours are no ink
@@ -47,13 +52,16 @@ def find_text(pixels: Grey) -> tuple[Box, ...]:
     grey = pixels if pixels.ndim == 2 else pixels.max(axis=-1)
     boxes = find_even_ink(grey)
     deviation, roughness = _deviation(grey)
-    for dead, scale in VIEWS:
-        boxes.extend(_boxes(detect_map(_view(deviation, roughness, dead), scale)))
+    view = _view(deviation, roughness, DEAD)
+    for x0, y0, x1, y1 in _candidates(deviation, roughness):
+        found = _boxes(detect_map(view[y0:y1, x0:x1], FINE))
+        boxes.extend((a + x0, b + y0, c + x0, d + y0) for a, b, c, d in found)
+    boxes.extend(_boxes(detect_map(_view(deviation, roughness, 0), 1)))
     if pixels.ndim == 3:
         spread = grey - pixels.min(axis=-1)
         coloured = float((spread > COLOURED).mean())
         if 0 < coloured < FLOW:
-            boxes.extend(_boxes(detect_map(spread, VIEWS[0][1])))
+            boxes.extend(_boxes(detect_map(spread, FINE)))
     return tuple(sorted({_pad(box, grey.shape) for box in boxes}))
 
 
@@ -99,6 +107,19 @@ class TextCache:
 def _deviation(grey: Grey) -> tuple[Floats, Floats]:
     deviation = grey.astype(np.float32) - cv2.medianBlur(grey, MEDIAN_PX)
     return deviation, np.asarray(cv2.blur(np.abs(deviation), (ROUGHNESS_PX, ROUGHNESS_PX)), dtype=np.float32)
+
+
+def _candidates(deviation: Floats, roughness: Floats) -> list[Box]:
+    """Return where strokes are dense enough for letters: the cheap step before the network."""
+    strong = (np.abs(deviation) > DEAD * roughness + STRONG_PX).astype(np.float32)
+    near = cv2.blur(strong, CANDIDATE_PX[::-1]) > CANDIDATE
+    reach = 2 * CANDIDATE_MARGIN_PX + 1
+    grown = cv2.dilate(near.astype(np.uint8), np.ones((reach, reach), np.uint8))
+    count, _, stats, _ = cv2.connectedComponentsWithStats(grown)
+    boxes = [(int(x), int(y), int(x + w), int(y + h)) for x, y, w, h, _ in stats[1:count]]
+    if sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) > MOST_AREA * deviation.size:
+        return [(0, 0, deviation.shape[1], deviation.shape[0])]
+    return boxes
 
 
 def _view(deviation: Floats, roughness: Floats, dead: float) -> Grey:
