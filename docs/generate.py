@@ -29,7 +29,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "judge_fraction": "share of patients for the segmenter `judge`, by hash",
     },
     "compute": {
-        "runner": "how chunks are spread: `threads` in the stage's process, `dask` with the extra `dask`",
+        "runner": "how chunks are spread: `threads` in the stage's process, `dask` on Dask (extra `dask`)",
+        "dask_address": "a standing cluster's scheduler (`tcp://host:8786`); null: processes of this machine",
         "workers": "chunks at work at once",
         "threads": "torch threads per worker; changes the last bits of results",
         "train_threads": "torch threads of `prealign` and `train`; changes the last bits of results",

@@ -46,13 +46,24 @@ class Data(_Section):
 
 
 class Compute(_Section):
-    """How work is spread. `threads` (torch, per worker) changes the last bits of results; the others change nothing."""
+    """How work is spread. `threads` (torch, per worker) changes the last bits of results; the others change nothing.
+
+    `runner`: chunks on threads of the stage's process, or on Dask: processes of this machine for the length of the
+    stage, or the standing cluster at `dask_address` (its scheduler's).
+    """
 
     runner: Literal["threads", "dask"] = "threads"
+    dask_address: Annotated[str, Field(pattern=r"^(tcp|tls)://[^/\s:]+:\d+$")] | None = None
     workers: Positive = 2
     threads: Positive = 1
     train_threads: Positive = 2
     device: Literal["cpu", "cuda"] = "cpu"
+
+    @model_validator(mode="after")
+    def _address_needs_dask(self) -> "Compute":
+        if self.dask_address is not None and self.runner != "dask":
+            raise ValueError(f"dask_address is read by the runner dask alone; found the runner {self.runner}")
+        return self
 
 
 class Ingest(_Section):

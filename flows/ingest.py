@@ -13,7 +13,7 @@ from tasks.stage import open_stage, run_stage
 def ingest(center: str) -> None:
     """Ingest one center in chunks of files."""
     with open_stage("ingest", center) as run:
-        work = CenterIngest(run, center)
+        work = CenterIngest(run)
         work.publish(map_chunks(run, "files", work.shards, work.make))
 
 

@@ -11,16 +11,17 @@ from fetalflex.downstream.comparison import summarise
 from fetalflex.downstream.protocol import Labelled, TrainingResult, TrainingSpec, plane_task, specs, train_and_test
 from fetalflex.quality.summary import plain
 from tasks.cases import patient_names, read_cases, read_synthetic
+from tasks.chunks import ChunkWork
 from tasks.stage import StageRun
 from tasks.tracking import Tracker
 
 
-class EvaluateWork:
+class EvaluateWork(ChunkWork):
     """The task (which planes can be tested) and its trainings by name."""
 
     def __init__(self, run: StageRun) -> None:
         """Read real and synthetic images; only normal synthetic ones teach planes."""
-        self.run = run
+        super().__init__(run)
         cases = read_cases(run.root, run.params)
         made = read_synthetic(run.root)
         made = made.filter(made["kind"] == "normal")

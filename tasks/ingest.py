@@ -8,16 +8,18 @@ from fetalflex import tables
 from fetalflex.deid.keys import PseudonymKey
 from fetalflex.ingest.bucket import Inventory, check_usable, ingest_bucket, scan
 from fetalflex.params import Center
+from tasks.chunks import ChunkWork
 from tasks.stage import StageRun, writing_folder
 from tasks.workspace import load_center, raw_folder, workspace_key
 
 
-class CenterIngest:
+class CenterIngest(ChunkWork):
     """What the chunks of one center's ingest share."""
 
-    def __init__(self, run: StageRun, center: str) -> None:
+    def __init__(self, run: StageRun) -> None:
         """Read every header once. Raises: SourceError for a missing or empty folder."""
-        self.run, self.center = run, center
+        super().__init__(run)
+        self.center = center = run.name.partition("@")[2]
         self.profile: Center = load_center(run.root, center)
         self.key: PseudonymKey = workspace_key(run.root, run.params)
         self.inventory: Inventory = scan(raw_folder(run.root, center), self.key)

@@ -15,6 +15,7 @@ from fetalflex.ingest.duplicates import find_duplicates
 from fetalflex.masks.segmenter import Segmenter, SegmenterRun, predicted_structures, train_segmenter
 from fetalflex.splits import assign_groups
 from tasks.cases import read_annotations, read_frames
+from tasks.chunks import ChunkWork
 from tasks.stage import StageRun, writing_folder
 from tasks.training import drive, write_curve
 
@@ -22,12 +23,13 @@ ROLES = ("guide", "judge")
 _GROUP_OF = {"guide": "train", "judge": "judge"}
 
 
-class MaskWork:
+class MaskWork(ChunkWork):
     """What the chunks of the stage share: frames, groups of patients and expert structures."""
 
     def __init__(self, run: StageRun) -> None:
         """Read the frames of the listed centers and put their patients into groups."""
-        self.run, params = run, run.params
+        super().__init__(run)
+        params = run.params
         self.frames = read_frames(run.root, params)
         data = params.data
         self.duplicates = self._duplicates()

@@ -1,36 +1,69 @@
 """Prefect's and MLflow's own pages over the workspace's databases."""
 
-import subprocess
-import sys
-import time
+import os
+import signal
 import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 
-from tasks.process import die_with_parent
 from tasks.progress import console
-from tasks.server import Server, free_port
-from tasks.tracking import tracking_uri
+from tasks.server import Server, UvicornProcess, free_port
+from tasks.tracking import artifact_root, tracking_uri
+
+
+class MLflowServer(UvicornProcess):
+    """MLflow's pages. Not by 'mlflow ui': that starts a family of processes, which a kill would leave behind."""
+
+    name, health = "MLflow", "/health"
+
+    def __init__(self, root: Path) -> None:
+        """Start it on a free port over the workspace's runs."""
+        # What 'mlflow ui' hands its workers, too. Only MLflow's own pages may ask it: the default of its middleware.
+        store = {"_MLFLOW_SERVER_FILE_STORE": tracking_uri(root), "_MLFLOW_SERVER_ARTIFACT_ROOT": artifact_root(root)}
+        super().__init__(root, "mlflow.server.fastapi_app:app", os.environ | store, free_port())
 
 
 def serve_pages(root: Path, *, open_pages: bool) -> None:
-    """Serve both until interrupted; say where they are, and open them where there is a browser."""
-    prefect = Server(root)
-    port = free_port()
-    mlflow = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri(root), "--port", str(port)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent,
-    )  # fmt: skip
-    try:
-        prefect.wait()
-        addresses = [prefect.url.removesuffix("/api"), f"http://127.0.0.1:{port}"]
-        console.print(f"Prefect: {addresses[0]}\nMLflow:  {addresses[1]}\nCtrl-C ends both.")
+    """Serve both until Ctrl-C or SIGTERM; say where they are once they answer, and open them where asked to.
+
+    Raises: WorkspaceError where a server does not start, or ends by itself.
+    """
+    with _sigterm_as_interrupt(), _both(root) as (prefect, mlflow):
+        for name, server in (("Prefect", prefect), ("MLflow", mlflow)):
+            server.wait()
+            console.print(f"{name + ':':<8} {server.page}", soft_wrap=True)
+        console.print("Ctrl-C ends both.")
         if open_pages:
-            for address in addresses:
-                webbrowser.open(address)
-        while prefect.process.poll() is None and mlflow.poll() is None:
-            time.sleep(0.5)
+            for server in (prefect, mlflow):
+                webbrowser.open(server.page)
+        while prefect.process.poll() is None and mlflow.process.poll() is None:
+            sleep(0.2)
+
+
+@contextmanager
+def _both(root: Path) -> Iterator[tuple[Server, MLflowServer]]:
+    """Yield both servers, which start side by side; they end with the block, however it ends."""
+    started: list[Server | MLflowServer] = []
+    try:
+        prefect = Server(root)
+        started.append(prefect)
+        mlflow = MLflowServer(root)
+        started.append(mlflow)
+        yield prefect, mlflow
     except KeyboardInterrupt:
         console.print("ended")
     finally:
-        mlflow.terminate()
-        prefect.stop()
+        for server in started:
+            server.stop()
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the block like Ctrl-C, so that its servers are stopped."""
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -52,6 +53,15 @@ def watch_caller(period_s: float = 0.2) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="watch-caller", daemon=True).start()
+
+
+def fix_threads(threads: int) -> None:
+    """Make torch use so many threads in the calling thread; without torch nothing is to be done (nor imported).
+
+    Their number changes the last bits of results, so it is never left to the machine or its environment.
+    """
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Progress that a person sees: bars on a terminal, a line now and then in a log."""
 
+import multiprocessing
 import os
 import sys
 import threading
@@ -32,7 +33,9 @@ class _Display:
         """Return the running display, started by the first bar; None outside a terminal."""
         with self._lock:
             self._bars += 1
-            if self.progress is None and console.is_terminal:
+            # The display belongs to the stage's own process: workers beside it would write over one another.
+            alone = multiprocessing.parent_process() is None
+            if self.progress is None and console.is_terminal and alone:
                 self.progress = Progress(
                     TextColumn("  {task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                     TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console, transient=True,

@@ -17,6 +17,7 @@ from fetalflex.errors import AnomalyError, TooFewCasesError
 from fetalflex.imports import light_diffusers
 from fetalflex.masks.segmenter import Segmenter
 from tasks.cases import read_cases
+from tasks.chunks import ChunkWork
 from tasks.stage import StageRun, writing_folder
 
 with light_diffusers():
@@ -38,12 +39,12 @@ class Planned:
     edited: Layout | None = None
 
 
-class SampleWork:
+class SampleWork(ChunkWork):
     """The plan of all images, a pure function of cases, parameters and seed; chunks make it come true."""
 
     def __init__(self, run: StageRun) -> None:
         """Plan every image and load the generator and the guide (the judge is never loaded here)."""
-        self.run = run
+        super().__init__(run)
         self.seed = rng.derive_seed(run.params.data.seed, "sample")
         self.generator = Generator.load(run.root / "models" / "generator")
         self.guide = Segmenter.load(run.root / "models" / "guide")

@@ -21,6 +21,7 @@ from fetalflex.quality.fidelity import Sample, measure, whole_patients
 from fetalflex.quality.privacy import Gallery, held_out_limits, nearest_training
 from fetalflex.quality.summary import quality_report
 from tasks.cases import patient_names, read_cases, read_synthetic
+from tasks.chunks import ChunkWork
 from tasks.stage import StageRun
 from tasks.tracking import Tracker
 
@@ -32,12 +33,13 @@ _MOST_MARKED = 0.05  # of an image's area
 Images = npt.NDArray[np.uint8]
 
 
-class ScoreWork:
+class ScoreWork(ChunkWork):
     """Real and synthetic images side by side, and their features chunk by chunk."""
 
     def __init__(self, run: StageRun) -> None:
         """Read everything; real images are limited to `score.max_real` per group, whole patients each."""
-        self.run, params = run, run.params
+        super().__init__(run)
+        params = run.params
         self.synthetic = read_synthetic(run.root)
         self.images = _pictures(self.synthetic["image"].to_list())
         # Fidelity and privacy compare with real images of the planes that were asked for.

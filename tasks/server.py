@@ -42,21 +42,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Server:
-    """A Prefect server process of ours on loopback."""
+class UvicornProcess:
+    """A web server process of ours on loopback, one process without children, which dies with its parent."""
 
-    def __init__(self, root: Path, port: int | None = None) -> None:
-        """Start it; `wait` before use, so that its ten seconds pass beside other work."""
-        self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}/api"
-        self._log = state_folder(root) / "prefect-server.log"
-        env = os.environ | prefect_environment(root)
-        env |= {"PREFECT_SERVER_API_PORT": str(self.port), "PREFECT_API_URL": self.url, "PREFECT_UI_API_URL": self.url}
+    name: str
+    health: str
+
+    def __init__(self, root: Path, app: str, environment: dict[str, str], port: int) -> None:
+        """Start it; `wait` before use, so that its seconds pass beside other work."""
+        self.port = port
+        self.page = f"http://127.0.0.1:{port}"
+        self._log = state_folder(root) / f"{self.name.lower()}-server.log"
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app",
-                 "--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning", "--lifespan", "on"],
-                env=env, stdout=log, stderr=log, preexec_fn=die_with_parent,
+                [sys.executable, "-m", "uvicorn", *app.split(), "--host", "127.0.0.1", "--port", str(port),
+                 "--log-level", "warning"],
+                env=environment, stdout=log, stderr=log, preexec_fn=die_with_parent,
             )  # fmt: skip
 
     def wait(self) -> None:
@@ -64,11 +65,11 @@ class Server:
         deadline = time.monotonic() + START_LIMIT_S
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
-                with urllib.request.urlopen(f"{self.url}/health", timeout=5):  # noqa: S310 (http on loopback)
+                with urllib.request.urlopen(f"{self.page}{self.health}", timeout=5):  # noqa: S310 (http on loopback)
                     return
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.1)
-        raise WorkspaceError(f"Prefect's server did not start; its log: {self._log.name} in .fetalflex")
+        raise WorkspaceError(f"{self.name}'s server did not start; its log: .fetalflex/{self._log.name}")
 
     def stop(self) -> None:
         """End the server; killed where it does not end by itself within five seconds."""
@@ -78,6 +79,20 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+class Server(UvicornProcess):
+    """A Prefect server."""
+
+    name, health = "Prefect", "/api/health"
+
+    def __init__(self, root: Path, port: int | None = None) -> None:
+        """Start it on a free port, or the one given."""
+        port = port or free_port()
+        self.url = f"http://127.0.0.1:{port}/api"
+        env = os.environ | prefect_environment(root)
+        env |= {"PREFECT_SERVER_API_PORT": str(port), "PREFECT_API_URL": self.url, "PREFECT_UI_API_URL": self.url}
+        super().__init__(root, "--factory prefect.server.api.server:create_app --lifespan on", env, port)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ the end, because DVC deletes a stage's outputs before it runs the stage again.
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -22,7 +23,7 @@ from fetalflex.artifacts import atomic, read_json, tree_sha256, write_json
 from fetalflex.errors import FetalFlexError, WorkspaceError
 from fetalflex.params import Compute, Params
 from tasks import fingerprints
-from tasks.process import exclusive, watch_caller
+from tasks.process import exclusive, fix_threads, watch_caller
 from tasks.server import prefect_settings, shared_server
 from tasks.workspace import find_root, load_params
 
@@ -52,10 +53,14 @@ class StageRun:
             yield partial
 
     def once(self, name: str, make: Callable[[Path], Any]) -> Path:
-        """Return `chunk(name)`, made by `make(folder)` unless an earlier run already finished it."""
-        if not self.chunk(name).is_dir():
-            with self.writing_chunk(name) as partial:
-                make(partial)
+        """Return `chunk(name)`, made by `make(folder)` unless an earlier run already finished it.
+
+        One process at a time: a killed run's chunk may still be at work on a cluster, and is waited for.
+        """
+        with exclusive(self.work / "locks" / name, f"{name} is at work elsewhere", wait_s=math.inf):
+            if not self.chunk(name).is_dir():
+                with self.writing_chunk(name) as partial:
+                    make(partial)
         return self.chunk(name)
 
     def publish(self, files: dict[str, Path]) -> None:
@@ -103,6 +108,7 @@ def open_stage(stage: str, item: str | None = None) -> Iterator[StageRun]:
     watch_caller()
     root = find_root(Path.cwd())
     params = load_params(root)
+    fix_threads(params.compute.threads)
     name = stage if item is None else f"{stage}@{item}"
     folder = root / WORK / name
     # A stage whose caller was just killed may need a moment to die.

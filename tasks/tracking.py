@@ -26,6 +26,11 @@ def tracking_uri(root: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state_folder(root) / 'mlflow.db'}"
 
 
+def artifact_root(root: Path) -> str:
+    """Return where files of runs are kept, unless a tracking server decides."""
+    return (state_folder(root) / "mlartifacts").as_uri()
+
+
 class Tracker:
     """One MLflow run of one stage."""
 
@@ -157,5 +162,5 @@ def _experiment(root: Path) -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is not None:
         return str(found.experiment_id)
-    local = None if os.environ.get("MLFLOW_TRACKING_URI") else (state_folder(root) / "mlartifacts").as_uri()
+    local = None if os.environ.get("MLFLOW_TRACKING_URI") else artifact_root(root)
     return str(client.create_experiment(EXPERIMENT, artifact_location=local))

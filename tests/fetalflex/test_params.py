@@ -195,3 +195,14 @@ def test_an_unknown_preset_or_embedded_center_is_named() -> None:
         params.preset_text("huge")
     with pytest.raises(ParameterError, match=r"ingest\.centers\.nowhere: centers/nowhere\.yaml is missing"):
         params.embedded_center_text("nowhere")
+
+
+def test_the_address_of_a_cluster_is_of_use_to_dask_alone() -> None:
+    found = parse(compute={"runner": "dask", "dask_address": "tcp://scheduler:8786"})
+    assert found.compute.dask_address == "tcp://scheduler:8786"
+    assert "dask_address is read by the runner dask alone" in message(compute={"dask_address": "tcp://scheduler:8786"})
+
+
+@pytest.mark.parametrize("address", ["scheduler:8786", "tcp://scheduler", "http://scheduler:8786", "tcp://a b:1"])
+def test_an_address_that_is_none_is_named(address: str) -> None:
+    assert "compute.dask_address" in message(compute={"runner": "dask", "dask_address": address})

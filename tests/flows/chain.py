@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,12 @@ def cli(folder: Path, *arguments: str, code: int = 0, env: dict[str, str] | None
     return done.stdout if code == 0 else done.stderr
 
 
-def run(folder: Path, *, code: int = 0, env: dict[str, str] | None = None) -> dict[str, Any]:
-    """Run `fetalflex run --json` and return its object."""
+def run(
+    folder: Path, *, code: int = 0, env: dict[str, str] | None = None, prefix: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Run `fetalflex run --json` (behind the command `prefix`) and return its object."""
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "run", "--json"],
+        [*prefix, sys.executable, "-m", "flows.cli", "run", "--json"],
         cwd=folder, env=env or environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
@@ -68,6 +70,22 @@ def git(folder: Path, *arguments: str) -> str:
         cwd=folder, capture_output=True, text=True, check=True,
     )  # fmt: skip
     return done.stdout
+
+
+def commit(folder: Path, message: str) -> None:
+    """Commit everything that git sees."""
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "--allow-empty", "-m", message)
+
+
+def isolated() -> list[str]:
+    """Return a command's prefix that gives it a network namespace with loopback alone; empty where that is refused."""
+    prefix = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$0" "$@"']
+    try:
+        done = subprocess.run([*prefix, "true"], capture_output=True, check=False)
+    except FileNotFoundError:
+        return []
+    return [] if done.returncode else prefix
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -1,13 +1,16 @@
-"""One clone with the whole tiny chain run in it by `make run`, for all tests that need a real one."""
+"""A clone and a workspace with the whole tiny chain run in them, once, for all tests that need a real one."""
 
+import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.flows.chain import ROOT, cli, environment
+from tests.flows.chain import ROOT, cli, commit, environment, isolated, run
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +37,27 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return place
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A dataset's own workspace, run once, and what its processes tried to reach beyond this machine."""
+
+    root: Path
+    first_run: dict[str, Any]
+    reached: list[str]
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """`fetalflex init` with the preset tiny, committed, and `fetalflex run` without any network but loopback."""
+    place = tmp_path_factory.mktemp("workspace")
+    root, record = place / "ws", place / "connections"
+    record.touch()
+    cli(place, "init", str(root), "--preset", "tiny")
+    commit(root, "A new dataset")
+    env = environment(FETALFLEX_TEST_CONNECTIONS=str(record))
+    env["PYTHONPATH"] += os.pathsep + str(Path(__file__).parent / "guard")
+    result = run(root, env=env, prefix=isolated())
+    commit(root, "First run")
+    return Workspace(root, result, record.read_text().splitlines())

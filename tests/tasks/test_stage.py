@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,54 @@ def test_an_expected_error_is_one_line_and_left_for_the_walk(
     assert len(done.stderr.strip().splitlines()) == 1
     assert said in done.stderr
     assert said in json.loads((workspace / ".work/gate.error.json").read_text())["message"] or said.startswith("gate")
+
+
+_FILL = """
+from tasks import stage
+def flow(compute):
+    with stage.open_stage("gate") as run:
+        run.once("one", lambda folder: (folder / "x").write_bytes(b"1" * 1000))
+        run.once("two", lambda folder: (folder / "x").write_bytes(b"2" * 3_000_000))
+        run.publish({"reports/gate.json": run.chunk("two") / "x"})
+stage.run_stage("gate", flow)
+"""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB, with a workspace on it and 2 MiB left."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
+    try:
+        (place / "reports").mkdir()
+        (place / "params.yaml").write_text(preset_text("tiny"))
+        (place / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+        for name in ("quality.json", "scores.parquet", "downstream.json"):
+            (place / "reports" / name).write_text("{}")
+        (place / "ballast").write_bytes(bytes(6 * 2**20))
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True, capture_output=True)
+
+
+def test_a_full_disk_is_one_line_leaves_no_half_file_and_goes_on_when_there_is_space(small_disk: Path) -> None:
+    env = os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    command = [sys.executable, "-c", _FILL]
+    done = subprocess.run(command, cwd=small_disk, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert "no space is left on the disk" in line
+    (one,) = small_disk.glob(".work/gate/*/chunks/one")
+    made = one.stat().st_ino
+    assert [p.name for p in one.parent.iterdir() if not p.name.startswith(".")] == ["one"]
+    assert not (small_disk / "reports/gate.json").exists()
+    (small_disk / "ballast").unlink()
+    done = subprocess.run(command, cwd=small_disk, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert one.stat().st_ino == made, "the finished chunk is used again"
+    assert (small_disk / "reports/gate.json").stat().st_size == 3_000_000

@@ -1,0 +1,93 @@
+"""The runner `dask`: the same bytes as on threads, on processes of this machine and on a standing cluster."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tasks.server import free_port
+from tests.flows.chain import cli, environment, forget, hashes, run, states, wait_for
+from tests.flows.conftest import Workspace
+
+pytest.importorskip("prefect_dask", reason="the extra dask is not installed: pip install 'fetalflex[dask]'")
+pytestmark = [pytest.mark.chain, pytest.mark.slow, pytest.mark.timeout(1500)]
+
+
+@contextmanager
+def _standing_cluster(folder: Path) -> Iterator[str]:
+    """A scheduler and a worker, as somebody else would have started them."""
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    common = {"cwd": folder, "env": environment(), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    scheduler = subprocess.Popen(
+        [*_command("scheduler"), "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"], **common
+    )
+    worker = subprocess.Popen([*_command("worker"), address, "--nthreads", "2", "--no-dashboard"], **common)
+    try:
+        assert wait_for(lambda: _answers(port), 60)
+        yield address
+    finally:
+        worker.terminate()
+        scheduler.terminate()
+        worker.wait(20)
+        scheduler.wait(20)
+
+
+def _command(name: str) -> list[str]:
+    return [sys.executable, "-m", f"distributed.cli.dask_{name}"]
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _runner(root: Path, text: str) -> Iterator[None]:
+    path = root / "params.yaml"
+    former = path.read_text()
+    path.write_text(former.replace("  runner: threads\n  dask_address:\n", text))
+    assert path.read_text() != former
+    try:
+        yield
+    finally:
+        path.write_text(former)
+
+
+def _run_again(root: Path, stage: str) -> None:
+    before = hashes(root)
+    forget(root, stage)
+    assert states(run(root))[stage] == "Completed"
+    assert hashes(root) == before
+
+
+def test_processes_of_this_machine_give_the_same_bytes(workspace: Workspace) -> None:
+    with _runner(workspace.root, "  runner: dask\n  dask_address:\n"):
+        _run_again(workspace.root, "sample")
+
+
+def test_a_standing_cluster_gives_the_same_bytes(workspace: Workspace, tmp_path: Path) -> None:
+    with (
+        _standing_cluster(tmp_path) as address,
+        _runner(workspace.root, f"  runner: dask\n  dask_address: {address}\n"),
+    ):
+        _run_again(workspace.root, "masks")
+
+
+def test_a_cluster_that_does_not_answer_is_one_line(workspace: Workspace) -> None:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    before = hashes(workspace.root)
+    with _runner(workspace.root, f"  runner: dask\n  dask_address: {address}\n"):
+        forget(workspace.root, "gate")
+        forget(workspace.root, "evaluate")
+        said = cli(workspace.root, "run", code=1)
+    assert f"no Dask scheduler answers at {address}" in said
+    assert run(workspace.root)["ok"]
+    assert hashes(workspace.root) == before
