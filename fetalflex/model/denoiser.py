@@ -94,8 +94,8 @@ def build_denoiser(params: Train, aligned: LayoutEncoder, size: int) -> Denoiser
     config = aligned.config
     unet = build_unet(params, config.width, size)
     encoder = LayoutEncoder(
-        config.structures, config.planes, config.centers, config.width, params.patch, config.hidden,
-        params.control_channels, adapter_levels(dict(unet.config)),
+        config.known, config.width, params.patch, config.hidden, params.control_channels,
+        adapter_levels(dict(unet.config)),
     )  # fmt: skip
     own = encoder.state_dict()
     known = {k: v for k, v in aligned.state_dict().items() if k in own and own[k].shape == v.shape}

@@ -38,7 +38,8 @@ class LayoutCode:
 class LayoutEncoder(ModelMixin, ConfigMixin):
     """Encode objects (structure, kind, box, shape), plane, center and age.
 
-    `levels` holds (channels, scale) of each down block that takes a residual: a feature map at side s / scale.
+    `known` counts the structures, planes and centers there are. `levels` holds (channels, scale) of each down block
+    that takes a residual: a feature map at side s / scale.
     The residual heads start at zero, so that an untrained encoder leaves a UNet as it is.
     Source: T2I-Adapter (Mou et al. 2023, arXiv 2302.08453) for the residuals; GLIGEN (Li et al. 2023,
     arXiv 2301.07093) for box tokens with Fourier features.
@@ -49,9 +50,7 @@ class LayoutEncoder(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
-        structures: int,
-        planes: int,
-        centers: int,
+        known: tuple[int, int, int],
         width: int = 128,
         patch: int = 2,
         hidden: int = 48,
@@ -59,6 +58,7 @@ class LayoutEncoder(ModelMixin, ConfigMixin):
         levels: tuple[tuple[int, int], ...] = (),
     ) -> None:
         super().__init__()
+        structures, planes, centers = known
         self.trunk = _Trunk(2 * structures * patch**2, hidden)
         self.structure = nn.Embedding(structures, width)
         self.kind = nn.Embedding(3, width)

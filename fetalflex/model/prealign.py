@@ -84,7 +84,7 @@ class Aligner(nn.Module):
         self.params, self.vocabulary, self.patch = params, vocabulary, patch
         width, hidden = params.embedding, params.hidden
         self.layout_encoder = LayoutEncoder(
-            len(STRUCTURES), len(PLANES), len(vocabulary), width, patch, hidden, stem_channels=0
+            (len(STRUCTURES), len(PLANES), len(vocabulary)), width, patch, hidden, stem_channels=0
         )
         self.image_encoder = ImageEncoder(hidden, width)
         self.region_image, self.region_layout = nn.Linear(width * 4, width), nn.Linear(width, width)

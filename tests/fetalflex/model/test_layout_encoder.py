@@ -11,7 +11,7 @@ VOCABULARY = ("not-stated", "far", "near")
 
 def encoder(**more: object) -> LayoutEncoder:
     torch.manual_seed(0)
-    return LayoutEncoder(15, 9, 3, width=32, hidden=8, **more)  # type: ignore[arg-type]
+    return LayoutEncoder((15, 9, 3), width=32, hidden=8, **more)  # type: ignore[arg-type]
 
 
 def test_tokens_are_masked_where_nothing_is_asked() -> None:
