@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,12 +210,10 @@ def run_stage(stage: str, flow: Callable[[Compute], Any], item: str | None = Non
 
 def _fail(name: str, message: str, code: int) -> None:
     line = " ".join(message.split()).removeprefix(f"{name}: ")
-    try:
+    with suppress(OSError, FetalFlexError):  # on a full disk the line on standard error must do: the walk reads it
         path = error_file(find_root(Path.cwd()), name)
         path.parent.mkdir(exist_ok=True)
         write_json(path, {"stage": name, "message": line})
-    except (OSError, FetalFlexError) as error:
-        print(f"(the error could not be recorded: {error})", file=sys.stderr)
     print(f"{name}: {line}", file=sys.stderr, flush=True)
     sys.stderr.flush()
     os._exit(code)  # not sys.exit: Prefect's threads would otherwise print what was said already

@@ -93,7 +93,7 @@ def repro(root: Path, stage: str, *, force: bool = False) -> None:
             preexec_fn=die_with_parent,
         ) as process,
     ):  # fmt: skip
-        said = _pass_on(process)
+        said = _pass_on(process, stage)
         code = process.wait()
     if code < 0:
         raise StageError(
@@ -103,15 +103,21 @@ def repro(root: Path, stage: str, *, force: bool = False) -> None:
         raise StageError(f"stage {stage} failed: {said or f'dvc ended with {code}'}")
 
 
-def _pass_on(process: "subprocess.Popen[bytes]") -> str:
-    """Hand what dvc and its stage say on to the terminal as it comes; return dvc's own last error."""
+def _pass_on(process: "subprocess.Popen[bytes]", stage: str) -> str:
+    """Hand what dvc and its stage say on to the terminal as it comes; return the stage's last line, or dvc's error.
+
+    The stage's own record of its error is better; on a full disk it could not be written.
+    """
     tail = b""
     while process.stderr is not None and (piece := os.read(process.stderr.fileno(), 65536)):
         sys.stderr.write(piece.decode(errors="replace"))
         sys.stderr.flush()
         tail = (tail + piece)[-4096:]
-    errors = [line for line in tail.decode(errors="replace").splitlines() if line.startswith("ERROR: ")]
-    return errors[-1].removeprefix("ERROR: ") if errors else ""
+    lines = tail.decode(errors="replace").splitlines()
+    for start in (f"{stage}: ", "ERROR: "):
+        if found := [line for line in lines if line.startswith(start)]:
+            return found[-1].removeprefix(start)
+    return ""
 
 
 def lock_entry(root: Path, stage: str) -> dict[str, Any] | None:

@@ -91,7 +91,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(clone: Path, stage: s
         [sys.executable, "-m", "flows.cli", "run"],
         cwd=clone, env=environment(clone), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
-        assert wait_for(lambda: _at_work(work)), "the stage did not begin"
+        assert wait_for(lambda: _at_work(work), 300), "the stage did not begin"
         mortal = _kill(process, whom)
         process.wait(60)
         assert wait_for(lambda: all(map(is_dead, mortal)), 15), [p for p in mortal if not is_dead(p)]
