@@ -56,11 +56,13 @@ def _edit(code: Path, name: str) -> None:
 
 
 def test_edited_code_makes_its_own_stage_stale_and_what_follows(workspace: Workspace, other_code: Path) -> None:
-    _edit(other_code, "fetalflex/quality/control.py")
+    _edit(other_code, "tasks/sample.py")
     found = json.loads(cli(workspace.root, "status", "--json", env=environment(other_code)))["stages"]
     assert {name: reasons for name, reasons in found.items() if reasons} == {
-        "score": ["its code changed"],
-        "gate": ["follows from score"],
+        "sample": ["its code changed"],
+        "score": ["follows from sample"],
+        "evaluate": ["follows from sample"],
+        "gate": ["follows from evaluate, score"],
     }
 
 
