@@ -32,6 +32,19 @@ def to_display(samples: npt.NDArray[Any], header: Dataset, photometric: str) -> 
     return 255 - grey if photometric == "MONOCHROME1" else grey
 
 
+def to_eight_bits(samples: npt.NDArray[Any], header: Dataset, photometric: str) -> Grey:
+    """Return what a decoded frame shows, to be stored again: uint8 [H, W, 3] RGB, or [H, W] grey.
+
+    8-bit grey is returned as it is stored (window and inversion are the viewer's); deeper grey is windowed to 8 bits.
+    Raises: QuarantineError decode_failed, as `to_grey` does.
+    """
+    if photometric in COLOUR_SPACES:
+        return _to_rgb(samples, header, photometric)
+    if photometric not in ("MONOCHROME1", "MONOCHROME2") or samples.ndim != 2:
+        raise QuarantineError(Reason.DECODE_FAILED, f"{samples.ndim}-dimensional samples do not fit their photometry")
+    return samples if samples.dtype == np.uint8 else _monochrome(samples, header)
+
+
 def to_luma(pixels: Grey) -> Grey:
     """Return grey levels [H, W] of displayed pixels. Source: ITU-R BT.601 luma, as in DICOM's own YBR_FULL."""
     if pixels.ndim == 2:

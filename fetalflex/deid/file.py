@@ -1,0 +1,154 @@
+"""One file, de-identified: header cleaned, every frame cleaned, written whole or not at all.
+
+To be run in a worker of `fetalflex.dicom.sandbox` on files of unknown origin. Memory stays that of a few frames.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset, dcmread
+from pydicom.uid import ExplicitVRLittleEndian
+
+from fetalflex.artifacts import atomic
+from fetalflex.deid.header import Kind, clean_header, object_kind, state_pixels_cleaned
+from fetalflex.deid.keys import PseudonymKey
+from fetalflex.dicom.pixels import to_eight_bits
+from fetalflex.dicom.read import check_image, frame_numbers, guarded, read_header
+from fetalflex.dicom.stream import iter_samples, save_little_endian, state_compression, write_frames
+from fetalflex.errors import QuarantineError, Reason
+from fetalflex.params import Deidentify
+
+Pixels = npt.NDArray[np.uint8]
+SAMPLES = 5  # frames in which static text is looked for
+LARGEST_ANNOTATION = 256 * 2**20
+
+
+class Cleaner(Protocol):
+    """What is needed of `fetalflex.deid.pixels.PixelCleaner`."""
+
+    def prepare(self, frames: Iterable[Pixels]) -> None: ...  # noqa: D102
+    def clean(self, pixels: Pixels) -> Any: ...  # noqa: D102
+
+
+@dataclass
+class FileReport:
+    """What was done to a file, without any value of it.
+
+    `kind`: image, segmentation or report. `uid`: the new SOP Instance UID. `texts`, `calipers`: rectangles found within
+    the ultrasound, counted over all frames. `changes`: rows of `header.Changes`.
+    """
+
+    kind: str
+    uid: str
+    frames: int = 0
+    texts: int = 0
+    calipers: int = 0
+    changes: list[dict[str, str | int]] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON's types."""
+        return asdict(self)
+
+
+def deidentify_file(
+    source: Path, target: Path, options: Deidentify, center: str, key: PseudonymKey, words: Sequence[str] = ()
+) -> FileReport:
+    """Write the de-identified form of one image, segmentation or report; `target` appears whole or not at all.
+
+    Samples that came uncompressed are written so, all others in RLE Lossless: nothing is lost a second time. Palettes
+    and YBR become RGB, deeper grey becomes 8 bits. `words`: the center's own words for planes, kept in descriptors.
+    Raises: QuarantineError with the reason why it cannot be used; nothing is written then.
+    """
+    header = read_header(source)
+    with guarded(Reason.DECODE_FAILED, "header cannot be read"):
+        kind = object_kind(header)
+    if kind == Kind.IMAGE:
+        return _image(source, target, header, _Request(options, center, key, words))
+    return _annotation(source, target, kind, _Request(options, center, key, words))
+
+
+@dataclass(frozen=True)
+class _Request:
+    options: Deidentify
+    center: str
+    key: PseudonymKey
+    words: Sequence[str]
+
+    def clean(self, data: Dataset) -> list[dict[str, str | int]]:
+        return clean_header(data, self.options, self.center, self.key, self.words).rows()
+
+
+def make_cleaner(header: Dataset) -> Cleaner:
+    """Return what cleans the frames of a file."""
+    from fetalflex.deid.pixels import PixelCleaner
+
+    return PixelCleaner(header)
+
+
+def _image(source: Path, target: Path, header: Dataset, request: _Request) -> FileReport:
+    total = check_image(header)
+    cleaner = make_cleaner(header)
+    cleaner.prepare(_shown(source, header, frame_numbers(total, SAMPLES)))
+    data = read_header(source)
+    changes = request.clean(data)
+    state_pixels_cleaned(data)
+    syntax = header.file_meta.TransferSyntaxUID
+    with guarded(Reason.DECODE_FAILED, "header cannot be read"):
+        raw = int(header.Rows) * int(header.Columns) * int(header.SamplesPerPixel) * total
+    state_compression(data, str(syntax), raw / max(1, source.stat().st_size))
+    report = FileReport(Kind.IMAGE.value, str(data.SOPInstanceUID), total, changes=changes)
+    frames = _clean_frames(_shown(source, header, None), cleaner, header, report)
+    write_frames(target, data, frames, total, "rle" if syntax.is_encapsulated else "native")
+    return report
+
+
+def _shown(source: Path, header: Dataset, numbers: list[int] | None) -> Iterator[Pixels]:
+    for samples, photometric in iter_samples(source, numbers):
+        with guarded(Reason.DECODE_FAILED, "colour cannot be read"):
+            yield _upright(to_eight_bits(samples, header, photometric), header)
+
+
+def _clean_frames(frames: Iterable[Pixels], cleaner: Cleaner, header: Dataset, report: FileReport) -> Iterator[Pixels]:
+    for pixels in frames:
+        cleaned = cleaner.clean(pixels)
+        report.texts += sum(mark.kind == "text" for mark in cleaned.marks)
+        report.calipers += sum(mark.kind == "caliper" for mark in cleaned.marks)
+        yield _upright(cleaned.pixels, header)
+
+
+def _upright(pixels: Pixels, header: Dataset) -> Pixels:
+    """Invert MONOCHROME1, where white is 0: blanking paints black. Its own inverse."""
+    return 255 - pixels if header.get("PhotometricInterpretation") == "MONOCHROME1" else pixels
+
+
+def _annotation(source: Path, target: Path, kind: Kind, request: _Request) -> FileReport:
+    """Clean a segmentation or report: small, so read whole. Its masks and outlines are anatomy, nobody's name."""
+    size = source.stat().st_size
+    if size > LARGEST_ANNOTATION:
+        raise QuarantineError(Reason.TOO_LARGE, f"annotation of {size} bytes; the limit is {LARGEST_ANNOTATION}")
+    with guarded(Reason.DECODE_FAILED, "annotation cannot be read"):
+        data = dcmread(source)
+        syntax = data.file_meta.TransferSyntaxUID
+        if kind == Kind.SEGMENTATION and not syntax.is_encapsulated:
+            _check_mask_bytes(data)
+        changes = request.clean(data)
+        if kind == Kind.REPORT and "PixelData" in data:
+            del data.PixelData
+        if not syntax.is_encapsulated:
+            data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        with atomic(target) as partial, partial.open("wb+") as stream:
+            save_little_endian(data, stream)
+    return FileReport(kind.value, str(data.SOPInstanceUID), int(data.get("NumberOfFrames", 0) or 0), changes=changes)
+
+
+def _check_mask_bytes(data: Dataset) -> None:
+    """Refuse masks with more bytes than their frames need: what follows the last frame could say anything."""
+    bits = int(data.Rows) * int(data.Columns) * int(data.get("NumberOfFrames", 0) or 0) * int(data.BitsAllocated)
+    expected = (bits + 7) // 8
+    found = len(data.get("PixelData") or b"")
+    if found not in (expected, expected + expected % 2):
+        raise QuarantineError(Reason.LYING_LENGTH, f"masks of {found} bytes; expected {expected}")

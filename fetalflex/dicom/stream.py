@@ -1,0 +1,243 @@
+"""Images in and out frame by frame: a clip of any length takes the memory of a frame.
+
+Reading decodes a frame when it is asked for; writing puts native samples or RLE Lossless behind a finished header.
+Source: DICOM PS3.5 A.2 (explicit VR little endian), A.4 and A.4.2 (encapsulation, RLE), G (RLE); PS3.3 C.7.6.3.
+"""
+
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset, dcmread
+from pydicom.pixels import get_decoder, get_encoder
+from pydicom.pixels.utils import as_pixel_options
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
+
+from fetalflex.artifacts import atomic
+from fetalflex.dicom.read import PLUGINS, check_image, guarded, read_header
+from fetalflex.dicom.serve import inside_worker
+from fetalflex.errors import QuarantineError, Reason
+
+Pixels = npt.NDArray[np.uint8]
+Storage = Literal["native", "rle"]
+PIXEL_DATA = b"\xe0\x7f\x10\x00"
+UNDEFINED, LARGEST = 0xFFFFFFFF, 0xFFFFFFFE
+ITEM, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0" + b"\0\0\0\0"
+# What describes the samples as they were and would be wrong of 8-bit grey or RGB.
+OUTDATED = (
+    "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableData", "SegmentedRedPaletteColorLookupTableData",
+    "SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData",
+    "SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelValueInSeries", "LargestPixelValueInSeries",
+    "PixelPaddingValue", "PixelPaddingRangeLimit",
+)  # fmt: skip
+WINDOWS = ("WindowCenter", "WindowWidth", "RescaleIntercept", "RescaleSlope", "VOILUTFunction")
+# Transfer syntaxes that lose something -> the method's defined term (PS3.3 C.7.6.1.1.5.1).
+LOSSY = {
+    "1.2.840.10008.1.2.4.50": "ISO_10918_1", "1.2.840.10008.1.2.4.51": "ISO_10918_1",
+    "1.2.840.10008.1.2.4.81": "ISO_14495_1", "1.2.840.10008.1.2.4.91": "ISO_15444_1",
+}  # fmt: skip
+
+
+def iter_samples(path: Path, numbers: Iterable[int] | None = None) -> Iterator[tuple[npt.NDArray[Any], str]]:
+    """Yield (samples [H, W] or [H, W, 3] as stored, their photometric interpretation) of all or the named frames.
+
+    Raises: QuarantineError as `read_header` and `check_image` do, no_pixels, truncated, lying_length, decode_failed or
+    unsupported_transfer_syntax.
+    """
+    total = check_image(read_header(path))
+    chosen = list(range(total)) if numbers is None else sorted(set(numbers))
+    with path.open("rb") as stream:
+        with guarded(Reason.DECODE_FAILED, "header cannot be read"):
+            data = dcmread(stream, stop_before_pixels=True)
+            syntax = UID(data.file_meta.TransferSyntaxUID)
+            length = _to_pixels(stream, syntax)
+            if not syntax.is_encapsulated:
+                _check_length(data, total, length, path.stat().st_size - stream.tell())
+        yield from _decoded(stream, data, syntax, chosen if len(chosen) < total else None, total)
+
+
+def _decoded(
+    stream: BinaryIO, data: Dataset, syntax: UID, chosen: list[int] | None, total: int
+) -> Iterator[tuple[npt.NDArray[Any], str]]:
+    plugin = choose_plugin(syntax)
+    with guarded(Reason.DECODE_FAILED, "pixels cannot be decoded"):
+        options = as_pixel_options(data) | {"pixel_keyword": "PixelData", "transfer_syntax_uid": syntax}
+        options["pixel_vr"] = "OW" if int(data.BitsAllocated) > 8 else "OB"
+        options["number_of_frames"] = total
+        frames = get_decoder(syntax).iter_array(stream, indices=chosen, raw=True, decoding_plugin=plugin, **options)
+    expected = total if chosen is None else len(chosen)
+    for number in range(expected):
+        with guarded(Reason.DECODE_FAILED, f"frame {number} cannot be decoded"):
+            found = next(frames, None)
+        if found is None:
+            raise QuarantineError(Reason.TRUNCATED, f"{number} of {expected} frames")
+        samples, about = found
+        yield samples.astype(samples.dtype.newbyteorder("="), copy=False), str(about["photometric_interpretation"])
+
+
+def choose_plugin(syntax: UID) -> str:
+    """Return the decoding plugin for a transfer syntax, empty for samples that are not compressed.
+
+    Raises: QuarantineError unsupported_transfer_syntax where there is none, or only GDCM and this is no worker.
+    """
+    if not syntax.is_encapsulated:
+        return ""
+    try:
+        available = get_decoder(syntax).available_plugins
+    except NotImplementedError:
+        available = ()
+    for plugin in PLUGINS if syntax != RLELossless else ("pylibjpeg", "pydicom"):
+        if plugin in available and (plugin != "gdcm" or inside_worker()):
+            return plugin
+    raise QuarantineError(Reason.UNSUPPORTED_TRANSFER_SYNTAX, f"no decoder for {syntax.name}")
+
+
+def _to_pixels(stream: BinaryIO, syntax: UID) -> int:
+    """Move to the first byte of Pixel Data's value and return its stated length."""
+    order = "<" if syntax.is_little_endian else ">"
+    head = stream.read(8 if syntax.is_implicit_VR else 12)
+    if len(head) < 8 or struct.unpack(f"{order}HH", head[:4]) != (0x7FE0, 0x0010):
+        raise QuarantineError(Reason.NO_PIXELS, "holds no pixel data")
+    return int(struct.unpack(f"{order}L", head[-4:])[0])
+
+
+def _check_length(data: Dataset, frames: int, stated: int, present: int) -> None:
+    bits = int(data.Rows) * int(data.Columns) * int(data.SamplesPerPixel) * frames * int(data.BitsAllocated)
+    # YBR_FULL_422 stores two samples per pixel.
+    expected = bits // 8 * 2 // 3 if data.get("PhotometricInterpretation") == "YBR_FULL_422" else bits // 8
+    if present < expected:
+        raise QuarantineError(Reason.TRUNCATED, f"{present} of {expected} bytes of pixels")
+    if stated < expected:
+        raise QuarantineError(Reason.LYING_LENGTH, f"states {stated} bytes of pixels; expected {expected}")
+
+
+def write_frames(path: Path, data: Dataset, frames: Iterable[Pixels], total: int, storage: Storage) -> None:
+    """Write a header and `total` frames (all uint8 [H, W] or [H, W, 3] RGB, of one size), whole or not at all.
+
+    The image pixel module of `data` is made to fit the frames (MONOCHROME1 stays MONOCHROME1), its transfer syntax
+    becomes Explicit VR Little Endian (`native`) or RLE Lossless. `data` may hold no pixel data of its own.
+    Raises: QuarantineError truncated where fewer frames come, bad_dimensions where they differ, too_large beyond what
+    Pixel Data can hold.
+    """
+    with atomic(path) as partial, partial.open("wb+") as stream:
+        count, first = 0, None
+        offsets: list[int] = []
+        for pixels in frames:
+            if first is None:
+                first = pixels.shape
+                start = _begin(stream, data, pixels, total, storage)
+            if pixels.shape != first or pixels.dtype != np.uint8:
+                raise QuarantineError(Reason.BAD_DIMENSIONS, f"frame {count} is {pixels.shape}, the first {first}")
+            if storage == "rle":
+                offsets.append(stream.tell() - start)
+                _write_item(stream, encode_rle(pixels))
+            else:
+                stream.write(np.ascontiguousarray(pixels).data)
+            count += 1
+        if count != total or first is None:
+            raise QuarantineError(Reason.TRUNCATED, f"{count} of {total} frames")
+        if storage == "rle":
+            _end_items(stream, start, offsets)
+        elif stream.tell() % 2:
+            stream.write(b"\0")
+
+
+def save_little_endian(data: Dataset, stream: BinaryIO) -> None:
+    """Write a data set in Explicit VR Little Endian, whatever it was read in; pydicom alone refuses to swap bytes."""
+    _, little = data.original_encoding
+    if little is False:
+        swapped = Dataset()
+        for element in data.iterall():  # decodes every element at every depth
+            if element.tag in data and data[element.tag] is element:
+                swapped.add(element)
+        swapped.file_meta, swapped.preamble = data.file_meta, data.preamble
+        data = swapped
+    data.save_as(stream, enforce_file_format=True, implicit_vr=False, little_endian=True)
+
+
+def describe_pixels(data: Dataset, pixels: Pixels, total: int) -> None:
+    """Make the image pixel module say what the pixels are: 8 bits, RGB by pixel or one grey channel.
+
+    Source: DICOM PS3.3 C.7.6.3.
+    """
+    for keyword in OUTDATED:
+        if keyword in data:
+            delattr(data, keyword)
+    colour = pixels.ndim == 3
+    inverted = data.get("PhotometricInterpretation") == "MONOCHROME1"
+    data.SamplesPerPixel = 3 if colour else 1
+    data.PhotometricInterpretation = "RGB" if colour else "MONOCHROME1" if inverted else "MONOCHROME2"
+    if colour:
+        data.PlanarConfiguration = 0
+    elif "PlanarConfiguration" in data:
+        del data.PlanarConfiguration
+    if colour or int(data.get("BitsAllocated", 8)) != 8 or int(data.get("PixelRepresentation", 0)):
+        for keyword in WINDOWS:  # applied already, or of no meaning for colour
+            if keyword in data:
+                delattr(data, keyword)
+    data.Rows, data.Columns = pixels.shape[:2]
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 8, 8, 7, 0
+    if total > 1 or "NumberOfFrames" in data:
+        data.NumberOfFrames = total
+
+
+def state_compression(data: Dataset, source_syntax: str, ratio: float) -> None:
+    """Say that pixels were compressed with loss where they came so, once and for ever.
+
+    `ratio`: uncompressed to compressed bytes. Source: DICOM PS3.3 C.7.6.1.1.5.
+    """
+    method = LOSSY.get(source_syntax)
+    if method is None or data.get("LossyImageCompression") == "01":
+        return
+    data.LossyImageCompression, data.LossyImageCompressionMethod = "01", method
+    data.LossyImageCompressionRatio = f"{ratio:.4g}"
+
+
+def encode_rle(pixels: Pixels) -> bytes:
+    """Return one frame in RLE Lossless: a segment per channel, each as short as its runs allow. Source: PS3.5 G."""
+    colour = pixels.ndim == 3
+    encoded: bytes = get_encoder(RLELossless).encode(
+        np.ascontiguousarray(pixels), rows=pixels.shape[0], columns=pixels.shape[1], number_of_frames=1,
+        samples_per_pixel=3 if colour else 1, photometric_interpretation="RGB" if colour else "MONOCHROME2",
+        bits_allocated=8, bits_stored=8, pixel_representation=0, encoding_plugin="pylibjpeg",
+        **({"planar_configuration": 0} if colour else {}),
+    )  # fmt: skip
+    return encoded
+
+
+def _begin(stream: BinaryIO, data: Dataset, pixels: Pixels, total: int, storage: Storage) -> int:
+    """Write header, Pixel Data's own head and an empty offset table; return where the first frame will stand."""
+    describe_pixels(data, pixels, total)
+    size = pixels.nbytes * total + pixels.nbytes * total % 2
+    if size > LARGEST:
+        raise QuarantineError(Reason.TOO_LARGE, f"{size} bytes of pixels")
+    data.file_meta.TransferSyntaxUID = RLELossless if storage == "rle" else ExplicitVRLittleEndian
+    if "PixelData" in data:
+        del data.PixelData
+    with guarded(Reason.DECODE_FAILED, "header cannot be written"):
+        save_little_endian(data, stream)
+    stream.write(PIXEL_DATA + b"OB\0\0" + struct.pack("<L", UNDEFINED if storage == "rle" else size))
+    if storage == "rle":
+        stream.write(ITEM + struct.pack("<L", 4 * total) + bytes(4 * total))
+    return stream.tell()
+
+
+def _write_item(stream: BinaryIO, value: bytes) -> None:
+    padded = value + b"\0" * (len(value) % 2)
+    stream.write(ITEM + struct.pack("<L", len(padded)) + padded)
+
+
+def _end_items(stream: BinaryIO, start: int, offsets: list[int]) -> None:
+    """Write the end, then the basic offset table in front."""
+    if offsets[-1] > LARGEST:
+        raise QuarantineError(Reason.TOO_LARGE, f"{offsets[-1]} bytes of compressed pixels")
+    stream.write(END)
+    stream.seek(start - 4 * len(offsets))
+    stream.write(struct.pack(f"<{len(offsets)}L", *offsets))
+    stream.seek(0, os.SEEK_END)
