@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fetalflex.errors import FetalFlexError, UsageError
+from fetalflex.errors import FetalFlexError, SourceError, UsageError, WorkspaceError
 
 app = typer.Typer(
     name="fetalflex",
@@ -181,6 +181,51 @@ def _print_outcome(center: str, outcome: str, new: int) -> None:
         "nothing new": f"{center}: nothing new at the source, so there is nothing to decide",
     }
     typer.echo(said[outcome])
+
+
+@app.command()
+def deidentify(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A folder of DICOM files, or one file.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, or that of a run that was cut off.")],
+    profile: Annotated[
+        Path | None, typer.Option(help="A center's profile: its de-identification options and its words for planes.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write what was done, as JSON without any value.")] = None,
+) -> None:
+    """De-identify DICOM by PS3.15 Annex E, header and pixels: DICOM in, valid DICOM out.
+
+    Images, segmentations and structured reports keep referring to one another. Names of outputs are keyed. What cannot
+    be used is left out, with a reason. Needs the pseudonym key. Exit code 1 where nothing could be written.
+    """
+    from fetalflex.artifacts import write_json
+    from fetalflex.deid.folder import deidentify_folder, read_outcomes, summarize
+    from fetalflex.deid.keys import read_key
+    from fetalflex.params import Deidentify, read_center
+
+    center = read_center(profile) if profile else None
+    options, words = (center.deidentify, tuple(center.planes)) if center else (Deidentify(), ())
+    name = profile.stem if profile else "deidentify"
+    key = read_key(_workspace_or_here())
+    for progress in deidentify_folder(source, target, options, name, key, words):
+        if sys.stderr.isatty():
+            typer.echo(f"\r{progress.done} of {progress.total} files", err=True, nl=progress.done == progress.total)
+    summary = summarize(read_outcomes(target))
+    if report is not None:
+        write_json(report, summary)
+    for outcome, count in summary["outcomes"].items():
+        typer.echo(f"{count:>7} {outcome}")
+    if not summary["outcomes"].get("written"):
+        raise SourceError(f"none of the files in {source} could be used; the reasons stand above and in the report")
+
+
+def _workspace_or_here() -> Path:
+    """Return the workspace that we stand in, or the current folder: the key may lie in either's .fetalflex."""
+    from tasks.workspace import find_root
+
+    try:
+        return find_root(Path.cwd())
+    except WorkspaceError:
+        return Path.cwd()
 
 
 @app.command()

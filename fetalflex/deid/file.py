@@ -14,11 +14,12 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 
 from fetalflex.artifacts import atomic
-from fetalflex.deid.header import Kind, clean_header, object_kind, state_pixels_cleaned
+from fetalflex.deid.header import clean_header, object_kind, state_pixels_cleaned
 from fetalflex.deid.keys import PseudonymKey
+from fetalflex.deid.profile import Kind
 from fetalflex.dicom.pixels import to_eight_bits
 from fetalflex.dicom.read import check_image, frame_numbers, guarded, read_header
-from fetalflex.dicom.stream import iter_samples, save_little_endian, state_compression, write_frames
+from fetalflex.dicom.stream import iter_samples, open_writer, save_little_endian, state_compression
 from fetalflex.errors import QuarantineError, Reason
 from fetalflex.params import Deidentify
 
@@ -63,22 +64,35 @@ def deidentify_file(
     and YBR become RGB, deeper grey becomes 8 bits. `words`: the center's own words for planes, kept in descriptors.
     Raises: QuarantineError with the reason why it cannot be used; nothing is written then.
     """
+    *_, report = deidentify_steps(source, target, Request(options, center, key, words))
+    return report
+
+
+def deidentify_steps(source: Path, target: Path, request: "Request") -> Iterator[FileReport]:
+    """Do the same, yielding the report after each frame: so that who waits sees that it goes on. The last one counts.
+
+    Raises: QuarantineError, as `deidentify_file` does.
+    """
     header = read_header(source)
     with guarded(Reason.DECODE_FAILED, "header cannot be read"):
         kind = object_kind(header)
     if kind == Kind.IMAGE:
-        return _image(source, target, header, _Request(options, center, key, words))
-    return _annotation(source, target, kind, _Request(options, center, key, words))
+        yield from _image(source, target, header, request)
+    else:
+        yield _annotation(source, target, kind, request)
 
 
 @dataclass(frozen=True)
-class _Request:
+class Request:
+    """How files are to be de-identified; `center` and `key` make the pseudonyms."""
+
     options: Deidentify
     center: str
     key: PseudonymKey
-    words: Sequence[str]
+    words: Sequence[str] = ()
 
     def clean(self, data: Dataset) -> list[dict[str, str | int]]:
+        """Clean a header in place and return what was done."""
         return clean_header(data, self.options, self.center, self.key, self.words).rows()
 
 
@@ -89,7 +103,7 @@ def make_cleaner(header: Dataset) -> Cleaner:
     return PixelCleaner(header)
 
 
-def _image(source: Path, target: Path, header: Dataset, request: _Request) -> FileReport:
+def _image(source: Path, target: Path, header: Dataset, request: Request) -> Iterator[FileReport]:
     total = check_image(header)
     cleaner = make_cleaner(header)
     cleaner.prepare(_shown(source, header, frame_numbers(total, SAMPLES)))
@@ -101,9 +115,14 @@ def _image(source: Path, target: Path, header: Dataset, request: _Request) -> Fi
         raw = int(header.Rows) * int(header.Columns) * int(header.SamplesPerPixel) * total
     state_compression(data, str(syntax), raw / max(1, source.stat().st_size))
     report = FileReport(Kind.IMAGE.value, str(data.SOPInstanceUID), total, changes=changes)
-    frames = _clean_frames(_shown(source, header, None), cleaner, header, report)
-    write_frames(target, data, frames, total, "rle" if syntax.is_encapsulated else "native")
-    return report
+    with open_writer(target, data, total, "rle" if syntax.is_encapsulated else "native") as writer:
+        for pixels in _shown(source, header, None):
+            cleaned = cleaner.clean(pixels)
+            report.texts += sum(mark.kind == "text" for mark in cleaned.marks)
+            report.calipers += sum(mark.kind == "caliper" for mark in cleaned.marks)
+            writer.add(_upright(cleaned.pixels, header))
+            yield report
+    yield report
 
 
 def _shown(source: Path, header: Dataset, numbers: list[int] | None) -> Iterator[Pixels]:
@@ -112,20 +131,12 @@ def _shown(source: Path, header: Dataset, numbers: list[int] | None) -> Iterator
             yield _upright(to_eight_bits(samples, header, photometric), header)
 
 
-def _clean_frames(frames: Iterable[Pixels], cleaner: Cleaner, header: Dataset, report: FileReport) -> Iterator[Pixels]:
-    for pixels in frames:
-        cleaned = cleaner.clean(pixels)
-        report.texts += sum(mark.kind == "text" for mark in cleaned.marks)
-        report.calipers += sum(mark.kind == "caliper" for mark in cleaned.marks)
-        yield _upright(cleaned.pixels, header)
-
-
 def _upright(pixels: Pixels, header: Dataset) -> Pixels:
     """Invert MONOCHROME1, where white is 0: blanking paints black. Its own inverse."""
     return 255 - pixels if header.get("PhotometricInterpretation") == "MONOCHROME1" else pixels
 
 
-def _annotation(source: Path, target: Path, kind: Kind, request: _Request) -> FileReport:
+def _annotation(source: Path, target: Path, kind: Kind, request: Request) -> FileReport:
     """Clean a segmentation or report: small, so read whole. Its masks and outlines are anatomy, nobody's name."""
     size = source.stat().st_size
     if size > LARGEST_ANNOTATION:

@@ -7,6 +7,7 @@ Source: DICOM PS3.5 A.2 (explicit VR little endian), A.4 and A.4.2 (encapsulatio
 import os
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -117,35 +118,54 @@ def _check_length(data: Dataset, frames: int, stated: int, present: int) -> None
         raise QuarantineError(Reason.LYING_LENGTH, f"states {stated} bytes of pixels; expected {expected}")
 
 
-def write_frames(path: Path, data: Dataset, frames: Iterable[Pixels], total: int, storage: Storage) -> None:
-    """Write a header and `total` frames (all uint8 [H, W] or [H, W, 3] RGB, of one size), whole or not at all.
+class FrameWriter:
+    """Takes the frames of one file, one after the other; made by `open_writer`."""
+
+    def __init__(self, stream: BinaryIO, data: Dataset, total: int, storage: Storage) -> None:
+        self._stream, self._data, self._total, self._storage = stream, data, total, storage
+        self._shape: tuple[int, ...] | None = None
+        self._start, self._count = 0, 0
+        self._offsets: list[int] = []
+
+    def add(self, pixels: Pixels) -> None:
+        """Write the next frame: uint8 [H, W] grey or [H, W, 3] RGB, as large as the first.
+
+        Raises: QuarantineError bad_dimensions where it differs from the first, too_large beyond what Pixel Data holds.
+        """
+        if self._shape is None:
+            self._shape = pixels.shape
+            self._start = _begin(self._stream, self._data, pixels, self._total, self._storage)
+        if pixels.shape != self._shape or pixels.dtype != np.uint8:
+            what = f"frame {self._count} is {pixels.shape}, the first {self._shape}"
+            raise QuarantineError(Reason.BAD_DIMENSIONS, what)
+        if self._storage == "rle":
+            self._offsets.append(self._stream.tell() - self._start)
+            _write_item(self._stream, encode_rle(pixels))
+        else:
+            self._stream.write(np.ascontiguousarray(pixels).data)
+        self._count += 1
+
+    def finish(self) -> None:
+        """End Pixel Data. Raises: QuarantineError truncated where another number of frames came than was announced."""
+        if self._count != self._total or self._shape is None:
+            raise QuarantineError(Reason.TRUNCATED, f"{self._count} of {self._total} frames")
+        if self._storage == "rle":
+            _end_items(self._stream, self._start, self._offsets)
+        elif self._stream.tell() % 2:
+            self._stream.write(b"\0")
+
+
+@contextmanager
+def open_writer(path: Path, data: Dataset, total: int, storage: Storage) -> Iterator[FrameWriter]:
+    """Yield a writer of `total` frames behind the header `data`; the file appears when the block ends, whole.
 
     The image pixel module of `data` is made to fit the frames (MONOCHROME1 stays MONOCHROME1), its transfer syntax
-    becomes Explicit VR Little Endian (`native`) or RLE Lossless. `data` may hold no pixel data of its own.
-    Raises: QuarantineError truncated where fewer frames come, bad_dimensions where they differ, too_large beyond what
-    Pixel Data can hold.
+    becomes Explicit VR Little Endian (`native`) or RLE Lossless. Raises: QuarantineError as the writer's methods do.
     """
     with atomic(path) as partial, partial.open("wb+") as stream:
-        count, first = 0, None
-        offsets: list[int] = []
-        for pixels in frames:
-            if first is None:
-                first = pixels.shape
-                start = _begin(stream, data, pixels, total, storage)
-            if pixels.shape != first or pixels.dtype != np.uint8:
-                raise QuarantineError(Reason.BAD_DIMENSIONS, f"frame {count} is {pixels.shape}, the first {first}")
-            if storage == "rle":
-                offsets.append(stream.tell() - start)
-                _write_item(stream, encode_rle(pixels))
-            else:
-                stream.write(np.ascontiguousarray(pixels).data)
-            count += 1
-        if count != total or first is None:
-            raise QuarantineError(Reason.TRUNCATED, f"{count} of {total} frames")
-        if storage == "rle":
-            _end_items(stream, start, offsets)
-        elif stream.tell() % 2:
-            stream.write(b"\0")
+        writer = FrameWriter(stream, data, total, storage)
+        yield writer
+        writer.finish()
 
 
 def save_little_endian(data: Dataset, stream: BinaryIO) -> None:
