@@ -7,7 +7,7 @@ Source: DICOM PS3.3 8.8 (code sequence macro); the codes of DICOM PS3.16 as pydi
 from collections.abc import Iterable
 from functools import lru_cache
 
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 
 from fetalflex.anatomy.ontology import STRUCTURES
 
@@ -44,7 +44,9 @@ def clean_codes(items: Iterable[Dataset]) -> list[Dataset]:
 def code_item(value: str, scheme: str, meaning: str) -> Dataset:
     """Return one item of a code sequence."""
     item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    # Checked by their own vocabulary: pydicom's checks would take most of the time of cleaning a header.
+    for tag, vr, text in ((0x00080100, "SH", value), (0x00080102, "SH", scheme), (0x00080104, "LO", meaning)):
+        item[tag] = DataElement(tag, vr, text, already_converted=True)
     return item
 
 

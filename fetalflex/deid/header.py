@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from pydicom import DataElement, Dataset
@@ -21,7 +22,7 @@ from fetalflex.deid.allowlist import known_maker, known_model, patient_pseudonym
 from fetalflex.deid.codes import clean_codes, code_item, code_of
 from fetalflex.deid.content import DEEPEST, NUMBER, clean_acquisition_context, clean_content
 from fetalflex.deid.keys import PseudonymKey, keyed_hash
-from fetalflex.deid.profile import EDITION, METHODS, PIXELS, Action, Kind, Profile, profile_for
+from fetalflex.deid.profile import EDITION, METHODS, PIXELS, Action, Kind, Profile, private_or_group, profile_for
 from fetalflex.deid.safe import WORDS
 from fetalflex.deid.values import DUMMIES, is_standard_uid, keyed_uid, known_words, shift, shift_days, version
 from fetalflex.dicom.read import LABELMAP, REPORTS, SEGMENTATION, guarded
@@ -32,6 +33,7 @@ from fetalflex.params import Deidentify
 IMPLEMENTATION_UID = derive_uid("FetalFlex", "implementation")
 IMPLEMENTATION = "FETALFLEX"
 SOFTWARE = "FetalFlex"
+METHOD_CODES = 0x00120064  # De-identification Method Code Sequence
 BYTES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "AT": 4}
 # The dictionary leaves it to the pixels which of two it is.
 EITHER = {"US or SS": ("US", "SS"), "OB or OW": ("OB", "OW")}
@@ -118,8 +120,14 @@ def _state(data: Dataset, profile: Profile) -> None:
     data.SpecificCharacterSet = "ISO_IR 192"
     data.PatientIdentityRemoved = "YES"
     data.DeidentificationMethod = [f"DICOM PS3.15 Annex E, {EDITION}", SOFTWARE]
-    data.DeidentificationMethodCodeSequence = [code_item(c, "DCM", METHODS[c][:64]) for c in profile.method_codes()]
+    methods = Items(_method_items(profile.method_codes()))
+    data[METHOD_CODES] = DataElement(METHOD_CODES, "SQ", methods, already_converted=True)
     data.LongitudinalTemporalInformationModified = "MODIFIED" if profile.options.dates == "shift" else "REMOVED"
+
+
+@lru_cache(maxsize=64)
+def _method_items(codes: tuple[str, ...]) -> tuple[Dataset, ...]:
+    return tuple(code_item(code, "DCM", METHODS[code][:64]) for code in codes)
 
 
 def _clean_file_meta(data: Dataset, changes: Changes) -> None:
@@ -160,7 +168,7 @@ def _apply(data: Dataset, tag: int, action: Action, job: _Job, path: str, depth:
     if action == Action.KEEP:
         return _keep(data, tag, job)
     if action == Action.EMPTY:
-        data[tag] = DataElement(tag, dictionary_VR(tag), None if dictionary_VR(tag) != "SQ" else Items([]))
+        data[tag] = _element(tag, None if _vr(tag) != "SQ" else [])
         return "emptied"
     if action == Action.RECURSE:
         if data[tag].VR != "SQ":
@@ -168,20 +176,20 @@ def _apply(data: Dataset, tag: int, action: Action, job: _Job, path: str, depth:
         for item in data[tag].value:
             _clean(item, job, f"{path}/", depth + 1)
         return "kept"
-    vr, value = dictionary_VR(tag), _VALUES[action](data, tag, job)
+    value = _VALUES[action](data, tag, job)
     if value is None:
         rest = _device_rest(tag, job) if action == Action.DEVICE else job.profile.fallback(tag, nested=depth > 0)
-        # No sequence has a dummy: an item of nothing would be as invalid as none.
-        rest = Action.REMOVE if vr == "SQ" and rest != Action.EMPTY else rest
+        if rest == action:  # a sequence without any item has no dummy: it goes
+            rest = Action.REMOVE
         return _apply(data, tag, rest, job, path, depth)
-    data[tag] = DataElement(tag, vr, Items(value) if vr == "SQ" else value)
+    data[tag] = _element(tag, value)
     return "replaced"
 
 
 def _keep(data: Dataset, tag: int, job: _Job) -> str:
     """Leave an attribute as it is if everything about it is as the dictionary says; else remove or replace it."""
     element: Any = data.get_item(tag)
-    listed = dictionary_VR(tag)
+    listed = _vr(tag)
     if element.VR == "UN" or (isinstance(element, RawDataElement) and element.VR is None and listed not in BYTES):
         element = data[tag]  # implicit or unknown on the wire: pydicom looks it up
     allowed = EITHER.get(listed, (listed,))
@@ -198,7 +206,7 @@ def _keep(data: Dataset, tag: int, job: _Job) -> str:
 def _keep_binary(data: Dataset, tag: int, element: Any) -> str:
     expected = dictionary_VM(tag)
     if isinstance(element, RawDataElement):
-        size = BYTES[element.VR or EITHER.get(dictionary_VR(tag), (dictionary_VR(tag),))[0]]
+        size = BYTES[element.VR or EITHER.get(_vr(tag), (_vr(tag),))[0]]
         count, rest = divmod(len(element.value or b""), size)
     else:
         count, rest = element.VM, 0
@@ -210,7 +218,7 @@ def _keep_binary(data: Dataset, tag: int, element: Any) -> str:
 
 def _keep_text(data: Dataset, tag: int, element: Any, job: _Job) -> str:
     """Keep coded strings, numbers and UIDs that are what they claim to be, value by value."""
-    vr = dictionary_VR(tag)
+    vr = _vr(tag)
     values = _texts(element)
     if vr == "UI":
         cleaned = [v if not v or is_standard_uid(v) else job.remap(v) for v in values]
@@ -226,8 +234,16 @@ def _keep_text(data: Dataset, tag: int, element: Any, job: _Job) -> str:
     if not any(cleaned):
         del data[tag]
         return "removed"
-    data[tag] = DataElement(tag, vr, cleaned if len(cleaned) > 1 else cleaned[0])
+    data[tag] = _element(tag, cleaned if len(cleaned) > 1 else cleaned[0])
     return "replaced"
+
+
+def _element(tag: int, value: Any) -> DataElement:
+    """Return an element of a value that is ours: pydicom need not check and convert it, where it is a plain string."""
+    vr = _vr(tag)
+    if vr == "SQ":
+        return DataElement(tag, vr, Items(value), already_converted=True)
+    return DataElement(tag, vr, value, already_converted=isinstance(value, str) and vr not in ("PN", "IS", "DS", "UI"))
 
 
 def _texts(element: Any) -> list[str]:
@@ -241,12 +257,18 @@ def _texts(element: Any) -> list[str]:
     return [str(v).strip(" \0") for v in values]
 
 
+def _plain(data: Dataset, tag: int) -> Any:
+    """Return an element as it was read where its text is ASCII by its representation, else converted."""
+    element: Any = data.get_item(tag)
+    return element if isinstance(element.value, bytes) and _vr(tag) == element.VR else data[tag]
+
+
 def _text(data: Dataset, tag: int) -> str:
     return " ".join(_texts(data[tag])) if data[tag].VR != "SQ" else ""
 
 
 def _shifted(data: Dataset, tag: int, job: _Job) -> Any:
-    values = [shift(dictionary_VR(tag), v, job.days) for v in _texts(data[tag])]
+    values = [shift(_vr(tag), v, job.days) for v in _texts(_plain(data, tag))]
     if None in values:
         return None
     return values[0] if len(values) == 1 else values
@@ -260,7 +282,7 @@ def _keyed(data: Dataset, tag: int, job: _Job) -> Any:
 
 
 def _remapped(data: Dataset, tag: int, job: _Job) -> Any:
-    values = [job.remap(v) if v else v for v in _texts(data[tag])]
+    values = [job.remap(v) if v else v for v in _texts(_plain(data, tag))]
     return values[0] if len(values) == 1 else values
 
 
@@ -294,10 +316,22 @@ def _device_rest(tag: int, job: _Job) -> Action:
 
 
 def _dummy(data: Dataset, tag: int, job: _Job) -> Any:
-    vr = dictionary_VR(tag)
+    vr = _vr(tag)
     if vr == "UI":
         return _remapped(data, tag, job)
-    return None if vr == "SQ" else DUMMIES.get(vr, "removed")
+    if vr == "SQ":
+        return _dummy_items(data[tag].value, job) if data[tag].VR == "SQ" else None
+    return DUMMIES.get(vr, "removed")
+
+
+def _dummy_items(items: Any, job: _Job) -> list[Dataset] | None:
+    """Return one item in place of all: a dummy for each known attribute of the first, without sequences below it."""
+    item = Dataset()
+    for element in (items or [Dataset()])[0]:
+        tag, vr = int(element.tag), element.VR
+        if keyword_for_tag(tag) and not private_or_group(tag) and vr == _vr(tag) != "SQ":
+            item.add_new(tag, vr, job.remap(str(element.value)) if vr == "UI" else DUMMIES.get(vr, "removed"))
+    return [item] if len(item) else None
 
 
 def _segment_label(data: Dataset) -> str:
@@ -306,6 +340,12 @@ def _segment_label(data: Dataset) -> str:
     return known.name if known is not None else f"Segment {int(data.get('SegmentNumber', 0) or 0)}"
 
 
+@lru_cache(maxsize=8192)
+def _vr(tag: int) -> str:
+    return str(dictionary_VR(tag))
+
+
+@lru_cache(maxsize=8192)
 def _name(tag: int) -> str:
     return keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 

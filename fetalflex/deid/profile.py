@@ -13,7 +13,7 @@ from importlib.resources import files
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c as edition
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 
-from fetalflex.deid.safe import ANNOTATION_TYPE_1, CODES, KEPT, REPORT_TYPE_2, TYPE_1, TYPE_2, names
+from fetalflex.deid.safe import ANNOTATION_TYPE_1, CODES, EMPTIED, KEPT, REPORT_TYPE_2, TYPE_1, TYPE_2, names
 from fetalflex.params import Deidentify
 
 EDITION = "2026c"
@@ -106,8 +106,10 @@ class Profile:
 
     def fallback(self, tag: int, *, nested: bool = False) -> Action:
         """Return the action where an option cannot be carried out on a value: that of the basic profile alone."""
-        base = base_actions().get(tag)
-        return Action.REMOVE if base is None else _resolve(base, keyword_for_tag(tag), self.kind, nested)
+        base, keyword = base_actions().get(tag), keyword_for_tag(tag)
+        if base is None:
+            return Action.EMPTY if self.kind == Kind.REPORT and keyword in REPORT_TYPE_2 else Action.REMOVE
+        return _resolve(base, keyword, self.kind, nested)
 
 
 @lru_cache(maxsize=64)
@@ -140,7 +142,7 @@ def _unlisted(keyword: str, tag: int) -> Action:
     if keyword in ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "SegmentLabel"):
         return Action.DEVICE
     if keyword not in KEPT:
-        return Action.REMOVE
+        return Action.EMPTY if keyword in EMPTIED else Action.REMOVE
     return Action.RECURSE if dictionary_VR(tag) == "SQ" else Action.KEEP
 
 

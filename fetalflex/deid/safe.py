@@ -59,10 +59,13 @@ _REFERENCES = """
 SOPClassUID ReferencedSOPClassUID ReferencedFrameNumber ReferencedSeriesSequence ReferencedInstanceSequence
 ReferencedSOPSequence CurrentRequestedProcedureEvidenceSequence PertinentOtherEvidenceSequence
 StudiesContainingOtherReferencedInstancesSequence CompletionFlag VerificationFlag PreliminaryFlag
-PerformedProcedureCodeSequence ValueType ContinuityOfContent ContentTemplateSequence MappingResource
+ValueType ContinuityOfContent ContentTemplateSequence MappingResource
 TemplateIdentifier
 """
 KEPT = names(f"{_IMAGE} {_ULTRASOUND} {_SEGMENTATION} {_REFERENCES}")
+
+# Free text that a class asks for (Type 2) and the table does not name: emptied instead of removed.
+EMPTIED = names("ContentDescription PositionReferenceIndicator")
 
 # Sequences of codes: an item stays where its code is one of a published vocabulary (`codes.known_code`).
 CODES = names(
@@ -113,4 +116,4 @@ ContentDate ContentTime
 )
 TYPE_1 = names("SOPInstanceUID SeriesInstanceUID StudyInstanceUID")
 ANNOTATION_TYPE_1 = names("ContentDate ContentTime DeviceSerialNumber")
-REPORT_TYPE_2 = names("ReferencedPerformedProcedureStepSequence")
+REPORT_TYPE_2 = names("ReferencedPerformedProcedureStepSequence PerformedProcedureCodeSequence")

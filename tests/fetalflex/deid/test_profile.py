@@ -18,7 +18,7 @@ from fetalflex.deid.profile import (
     option_columns,
     private_or_group,
 )
-from fetalflex.deid.safe import ANNOTATION_TYPE_1, CODES, KEPT, REPORT_TYPE_2, TYPE_1, TYPE_2
+from fetalflex.deid.safe import ANNOTATION_TYPE_1, CODES, EMPTIED, KEPT, REPORT_TYPE_2, TYPE_1, TYPE_2
 from fetalflex.params import Deidentify
 
 IMAGE = Profile(Deidentify(), Kind.IMAGE)
@@ -102,6 +102,21 @@ def test_types_agree_with_the_standards_modules() -> None:
                 one |= ANNOTATION_TYPE_1 if kind else set()
                 two |= REPORT_TYPE_2 if kind == 2 else set()
                 assert attribute["keyword"] in (one if type_ == "1" else one | two), (iod, attribute)
+
+
+def test_what_mandatory_modules_ask_for_is_never_dropped() -> None:
+    iods, modules = get_iod_module_map(), get_module_attribute_map()
+    device = {"Manufacturer", "ManufacturerModelName", "SoftwareVersions"}
+    for iod in ("ultrasound-image", "ultrasound-multi-frame-image", "segmentation", "comprehensive-sr"):
+        for module in (m["key"] for m in iods[iod] if m["usage"] == "M"):
+            for attribute in modules[module]:
+                tag = tag_for_keyword(attribute["keyword"])
+                # Content items have types of their own, one at a time; `content` builds them anew.
+                if module == "sr-document-content" or attribute["path"] or tag in base_actions():
+                    continue
+                if attribute["type"] not in ("1", "2"):
+                    continue
+                assert attribute["keyword"] in KEPT | CODES | EMPTIED | device, (iod, module, attribute)
 
 
 @pytest.mark.parametrize(
