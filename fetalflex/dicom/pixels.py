@@ -36,7 +36,7 @@ def to_eight_bits(samples: npt.NDArray[Any], header: Dataset, photometric: str) 
     """Return what a decoded frame shows, to be stored again: uint8 [H, W, 3] RGB, or [H, W] grey.
 
     8-bit grey is returned as it is stored (window and inversion are the viewer's); deeper grey is windowed to 8 bits.
-    Raises: QuarantineError decode_failed, as `to_grey` does.
+    Raises: QuarantineError decode_failed, as `to_display` does.
     """
     if photometric in COLOUR_SPACES:
         return _to_rgb(samples, header, photometric)

@@ -13,14 +13,12 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydicom import Dataset, dcmread
-from pydicom.pixels import get_decoder, get_encoder
-from pydicom.pixels.utils import as_pixel_options
-from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
+from pydicom import Dataset
+from pydicom.pixels import get_encoder
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from fetalflex.artifacts import atomic
-from fetalflex.dicom.read import PLUGINS, check_image, guarded, read_header
-from fetalflex.dicom.serve import inside_worker
+from fetalflex.dicom.read import FrameReader, guarded, open_dicom
 from fetalflex.errors import QuarantineError, Reason
 
 Pixels = npt.NDArray[np.uint8]
@@ -48,74 +46,13 @@ LOSSY = {
 def iter_samples(path: Path, numbers: Iterable[int] | None = None) -> Iterator[tuple[npt.NDArray[Any], str]]:
     """Yield (samples [H, W] or [H, W, 3] as stored, their photometric interpretation) of all or the named frames.
 
-    Raises: QuarantineError as `read_header` and `check_image` do, no_pixels, truncated, lying_length, decode_failed or
-    unsupported_transfer_syntax.
+    Raises: QuarantineError as `open_dicom` and `FrameReader` do.
     """
-    total = check_image(read_header(path))
-    chosen = list(range(total)) if numbers is None else sorted(set(numbers))
-    with path.open("rb") as stream:
-        with guarded(Reason.DECODE_FAILED, "header cannot be read"):
-            data = dcmread(stream, stop_before_pixels=True)
-            syntax = UID(data.file_meta.TransferSyntaxUID)
-            length = _to_pixels(stream, syntax)
-            if not syntax.is_encapsulated:
-                _check_length(data, total, length, path.stat().st_size - stream.tell())
-        yield from _decoded(stream, data, syntax, chosen if len(chosen) < total else None, total)
-
-
-def _decoded(
-    stream: BinaryIO, data: Dataset, syntax: UID, chosen: list[int] | None, total: int
-) -> Iterator[tuple[npt.NDArray[Any], str]]:
-    plugin = choose_plugin(syntax)
-    with guarded(Reason.DECODE_FAILED, "pixels cannot be decoded"):
-        options = as_pixel_options(data) | {"pixel_keyword": "PixelData", "transfer_syntax_uid": syntax}
-        options["pixel_vr"] = "OW" if int(data.BitsAllocated) > 8 else "OB"
-        options["number_of_frames"] = total
-        frames = get_decoder(syntax).iter_array(stream, indices=chosen, raw=True, decoding_plugin=plugin, **options)
-    expected = total if chosen is None else len(chosen)
-    for number in range(expected):
-        with guarded(Reason.DECODE_FAILED, f"frame {number} cannot be decoded"):
-            found = next(frames, None)
-        if found is None:
-            raise QuarantineError(Reason.TRUNCATED, f"{number} of {expected} frames")
-        samples, about = found
-        yield samples.astype(samples.dtype.newbyteorder("="), copy=False), str(about["photometric_interpretation"])
-
-
-def choose_plugin(syntax: UID) -> str:
-    """Return the decoding plugin for a transfer syntax, empty for samples that are not compressed.
-
-    Raises: QuarantineError unsupported_transfer_syntax where there is none, or only GDCM and this is no worker.
-    """
-    if not syntax.is_encapsulated:
-        return ""
-    try:
-        available = get_decoder(syntax).available_plugins
-    except NotImplementedError:
-        available = ()
-    for plugin in PLUGINS if syntax != RLELossless else ("pylibjpeg", "pydicom"):
-        if plugin in available and (plugin != "gdcm" or inside_worker()):
-            return plugin
-    raise QuarantineError(Reason.UNSUPPORTED_TRANSFER_SYNTAX, f"no decoder for {syntax.name}")
-
-
-def _to_pixels(stream: BinaryIO, syntax: UID) -> int:
-    """Move to the first byte of Pixel Data's value and return its stated length."""
-    order = "<" if syntax.is_little_endian else ">"
-    head = stream.read(8 if syntax.is_implicit_VR else 12)
-    if len(head) < 8 or struct.unpack(f"{order}HH", head[:4]) != (0x7FE0, 0x0010):
-        raise QuarantineError(Reason.NO_PIXELS, "holds no pixel data")
-    return int(struct.unpack(f"{order}L", head[-4:])[0])
-
-
-def _check_length(data: Dataset, frames: int, stated: int, present: int) -> None:
-    bits = int(data.Rows) * int(data.Columns) * int(data.SamplesPerPixel) * frames * int(data.BitsAllocated)
-    # YBR_FULL_422 stores two samples per pixel.
-    expected = bits // 8 * 2 // 3 if data.get("PhotometricInterpretation") == "YBR_FULL_422" else bits // 8
-    if present < expected:
-        raise QuarantineError(Reason.TRUNCATED, f"{present} of {expected} bytes of pixels")
-    if stated < expected:
-        raise QuarantineError(Reason.LYING_LENGTH, f"states {stated} bytes of pixels; expected {expected}")
+    with open_dicom(path) as file:
+        reader = FrameReader(file)
+        for number in range(reader.total) if numbers is None else sorted(set(numbers)):
+            samples, photometric = reader.samples(number)
+            yield samples.astype(samples.dtype.newbyteorder("="), copy=False), photometric
 
 
 class FrameWriter:
