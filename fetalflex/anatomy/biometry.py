@@ -23,6 +23,9 @@ ATRIAL_WIDTH_MM, ATRIAL_WIDTH_SD_MM, ATRIAL_LIMIT_MM = 7.6, 0.6, 10.0
 # Circumference of the heart over that of the thorax, about one half at all ages. Source of the measure: Paladini,
 # Chita, Allan, Arch Dis Child 1990;65:20-3; the values are our rounding.
 CARDIOTHORACIC_RATIO, CARDIOTHORACIC_SD = 0.50, 0.03
+# Depth of the cisterna magna: 2 to 10 mm is normal. Source of the limit: Mahony, Callen, Filly, Hoddick, Radiology
+# 1984;153:773-6; ISUOG Practice Guidelines (fetal CNS), 2020. Mean and SD are our rounding.
+CISTERNA_MAGNA_MM, CISTERNA_MAGNA_SD_MM, CISTERNA_MAGNA_LIMIT_MM = 5.0, 1.0, 10.0
 
 _MEAN: dict[str, Callable[[float], float]] = {
     "hc": lambda w: -28.2849 + 1.69267 * w**2 - 0.397485 * w**2 * log(w),
@@ -116,6 +119,23 @@ def csp_width_mm(weeks: float) -> float:
     after the course described by Jou et al., Ultrasound Obstet Gynecol 1998;12:419-21).
     """
     return 2.5 + 3.5 * (min(max(_in_range(weeks), 15.0), 27.0) - 15.0) / 12.0
+
+
+def cerebellar_diameter_mm(weeks: float) -> float:
+    """Return the transverse cerebellar diameter: about the age in weeks up to 22, then 1.55 mm a week (our estimate,
+    after the course described by Goldstein et al., Am J Obstet Gynecol 1987;156:1065-9).
+    """
+    return weeks if _in_range(weeks) <= 22 else 22 + 1.55 * (weeks - 22)
+
+
+def kidney_depth_mm(weeks: float) -> float:
+    """Return the anteroposterior diameter of a kidney on a transverse view (our estimate: 0.56 mm a week)."""
+    return 0.56 * _in_range(weeks)
+
+
+def nasal_bone_mm(weeks: float) -> float:
+    """Return the length of the nasal bone (our estimate: 4 mm at 15 to 9.5 mm at 32 weeks)."""
+    return 4.0 + 5.5 * (min(max(_in_range(weeks), 15.0), 32.0) - 15.0) / 17.0
 
 
 def _in_range(weeks: float) -> float:

@@ -1,47 +1,64 @@
-"""Layouts: what the generator is asked for. A plane, objects with boxes and optional masks, optional modalities.
+"""Layouts: what the generator is asked for. A plane, objects with boxes and optional shapes, optional modalities.
 
 The canvas is a square of `extent` units (mm where the spacing is known, else `image` units with the side
 1.0); x runs right, y runs down, the origin is the top left corner.
 """
 
-import base64
-import json
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES, plane, structure_index
-from fetalflex.artifacts import decode_png, encode_png
-from fetalflex.errors import ArtifactError, LayoutError
+from fetalflex.anatomy.shapes import Box as Box
+from fetalflex.anatomy.shapes import Mask as Mask
+from fetalflex.anatomy.shapes import Shape
+from fetalflex.errors import LayoutError
 
-Mask = npt.NDArray[np.bool_]
-Box = tuple[float, float, float, float]
 Unit = Literal["mm", "image"]
 
 
 @dataclass(frozen=True, eq=False)
 class LayoutObject:
-    """One structure: its box (x0, y0, x1, y1) in the layout's unit and, where known, its mask on the canvas.
+    """One structure: its box (x0, y0, x1, y1) in the layout's unit and, where known, its mask or its shape.
 
-    `mask` is bool [S, S] over the whole canvas. `edited` marks an abnormal object: adaptation must not touch it.
+    `mask` is bool [S, S] over the whole canvas; `shape` an ellipse or polyline in the layout's unit (where an object
+    has both, the mask counts). `edited` marks an abnormal object: adaptation must not touch it.
     """
 
     structure: str
     box: Box
     mask: Mask | None = None
     edited: bool = False
+    shape: Shape | None = None
+
+    @staticmethod
+    def of(structure: str, shape: Shape, *, edited: bool = False) -> "LayoutObject":
+        """Return the object of a shape, with its box."""
+        return LayoutObject(structure, shape.bounds(), None, edited, shape)
+
+    def draw(self, extent: float, size: int) -> Mask:
+        """Return bool [size, size]: the mask, else the shape, else the box. What is too small is drawn as its box."""
+        drawn = None
+        if self.mask is not None:
+            drawn = resize_mask(self.mask, size)
+        elif self.shape is not None:
+            drawn = self.shape.draw(extent, size)
+        return box_mask(self.box, extent, size) if drawn is None or not drawn.any() else drawn
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
     """Everything that is asked of one image. `center` and `age_weeks` are None where nothing is asked.
 
-    Raises: LayoutError for an unknown plane or unit, a structure that the plane does not have, a box that is empty
-    or leaves the frame, a mask that is no square of truth values, a number that is not finite.
+    `age_derived`: the age was computed from a size, not stated. `absent`: structures whose absence is asked; what is
+    neither an object nor absent is left to the generator.
+    Raises: LayoutError for an unknown plane or unit, a structure that the plane does not have, a box or shape that
+    is empty or leaves the frame, a mask that is no square of truth values, a number that is not finite, a structure
+    that is asked and absent.
     """
 
     plane: str
@@ -50,6 +67,8 @@ class Layout:
     objects: tuple[LayoutObject, ...]
     center: str | None = None
     age_weeks: float | None = None
+    age_derived: bool = False
+    absent: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.unit not in ("mm", "image") or not 0 < self.extent < math.inf:
@@ -65,6 +84,18 @@ class Layout:
                     f"layout: {item.structure!r} is no structure of plane {self.plane!r}; expected {', '.join(allowed)}"
                 )
             self._check_object(item)
+        self._check_absent(allowed)
+
+    def _check_absent(self, allowed: tuple[str, ...]) -> None:
+        if self.age_derived and self.age_weeks is None:
+            raise LayoutError("layout: the age is marked as derived, but there is none; expected an age in weeks")
+        for name in sorted(self.absent):
+            if name not in allowed:
+                raise LayoutError(
+                    f"layout: absent: {name!r} is no structure of plane {self.plane!r}; expected {', '.join(allowed)}"
+                )
+            if self.find(name) is not None:
+                raise LayoutError(f"layout: {name!r} is asked as an object and as absent; expected one of them")
 
     def _check_object(self, item: LayoutObject) -> None:
         x0, y0, x1, y1 = item.box
@@ -79,73 +110,79 @@ class Layout:
             raise LayoutError(
                 f"layout: the mask of {item.structure!r} is {mask.dtype} {mask.shape}; expected bool [S, S]"
             )
+        if item.shape is not None:
+            fault = item.shape.fault()
+            if not fault and max(abs(v - w) for v, w in zip(item.box, item.shape.bounds(), strict=True)) > margin:
+                fault = f"its bounds {tuple(round(v, 3) for v in item.shape.bounds())} are not the object's box"
+            if fault:
+                raise LayoutError(f"layout: the {type(item.shape).__name__.lower()} of {item.structure!r}: {fault}")
 
     def find(self, structure: str) -> LayoutObject | None:
         """Return the first object of that structure, or None."""
         return next((o for o in self.objects if o.structure == structure), None)
 
+    def all(self, structure: str) -> tuple[LayoutObject, ...]:
+        """Return all objects of that structure: there may be several, say two kidneys."""
+        return tuple(o for o in self.objects if o.structure == structure)
+
     def replaced(self, *objects: LayoutObject) -> "Layout":
         """Return a layout in which the objects of these structures are replaced (or added, where missing)."""
         names = {o.structure for o in objects}
-        return replace(self, objects=tuple(o for o in self.objects if o.structure not in names) + objects)
+        kept = tuple(o for o in self.objects if o.structure not in names)
+        return replace(self, objects=kept + objects, absent=self.absent - names)
+
+    def without(self, *structures: str) -> "Layout":
+        """Return a layout that asks for the absence of these structures."""
+        kept = tuple(o for o in self.objects if o.structure not in structures)
+        return replace(self, objects=kept, absent=self.absent | set(structures))
 
     def boxes_only(self) -> "Layout":
-        """Return the same layout without any mask."""
-        return replace(self, objects=tuple(replace(o, mask=None) for o in self.objects))
+        """Return the same layout without any mask or shape."""
+        return replace(self, objects=tuple(replace(o, mask=None, shape=None) for o in self.objects))
+
+    def drawn(self, size: int) -> "Layout":
+        """Return the same layout with every ellipse and polyline drawn as a mask bool [size, size]."""
+        objects = []
+        for item in self.objects:
+            mask = item.draw(self.extent, size) if item.mask is None and item.shape is not None else item.mask
+            box = item.box if mask is item.mask or mask is None else mask_box(mask, self.extent) or item.box
+            objects.append(replace(item, mask=mask, shape=None, box=box))
+        return replace(self, objects=tuple(objects))
 
     def to_json(self) -> str:
         """Return the layout as JSON that gives the same layout back, number for number; masks as base64 PNG."""
-        objects = [
-            {"structure": o.structure, "box": [float(v) for v in o.box], "edited": o.edited}
-            | ({} if o.mask is None else {"mask": _mask_text(o.mask)})
-            for o in self.objects
-        ]
-        value: dict[str, Any] = {
-            "plane": self.plane,
-            "unit": self.unit,
-            "extent": float(self.extent),
-            "objects": objects,
-        }
-        value |= {"center": self.center, "age_weeks": None if self.age_weeks is None else float(self.age_weeks)}
-        return json.dumps(value, sort_keys=True)
+        from fetalflex.anatomy.layout_json import layout_to_json
+
+        return layout_to_json(self)
 
     @staticmethod
     def from_json(text: str) -> "Layout":
         """Read a layout. Raises: LayoutError where the JSON is none of ours."""
-        try:
-            value = json.loads(text)
-            objects = tuple(_read_object(o) for o in value["objects"])
-            center, age = value.get("center"), value.get("age_weeks")
-            return Layout(
-                value["plane"],
-                value["unit"],
-                float(value["extent"]),
-                objects,
-                None if center is None else str(center),
-                None if age is None else float(age),
-            )
-        except (AttributeError, KeyError, TypeError, ValueError, ArtifactError) as error:
-            raise LayoutError(f"layout JSON cannot be read: {error!r}; see docs/layouts.md for its form") from error
+        from fetalflex.anatomy.layout_json import layout_from_json
+
+        return layout_from_json(text)
 
 
 @dataclass(frozen=True, eq=False)
 class LayoutMaps:
     """A layout on the pixel grid, for networks and metrics.
 
-    maps: float32 [K, S, S], 1 inside the mask (or the box, where there is no mask), K = number of structures.
-    kinds: int64 [K], 0 not asked, 1 asked as box, 2 asked as mask.
+    maps: float32 [K, S, S], 1 inside the mask or shape (or the box, where there is neither), K = number of structures.
+    kinds: int64 [K], 0 not asked, 1 asked as box, 2 asked as mask, ellipse or polyline.
     boxes: float32 [K, 4], x0 y0 x1 y1 as fractions of the side; zeros where not asked.
+    absent: bool [K], true where the absence is asked; its kind is 0, because a place is not asked for.
     """
 
     maps: npt.NDArray[np.float32]
     kinds: npt.NDArray[np.int64]
     boxes: npt.NDArray[np.float32]
+    absent: npt.NDArray[np.bool_]
 
 
 def rasterize(layout: Layout, size: int) -> LayoutMaps:
     """Draw a layout on `size` x `size` pixels. Several objects of one structure are united.
 
-    A mask that is too small to be seen on this grid is drawn as its box, so nothing that is asked vanishes.
+    A shape that is too small to be seen on this grid is drawn as its box, so nothing that is asked vanishes.
     """
     k = len(STRUCTURE_NAMES)
     maps = np.zeros((k, size, size), np.float32)
@@ -153,18 +190,17 @@ def rasterize(layout: Layout, size: int) -> LayoutMaps:
     boxes = np.zeros((k, 4), np.float32)
     for item in layout.objects:
         index = structure_index(item.structure)
-        filled = None if item.mask is None else resize_mask(item.mask, size)
-        if filled is None or not filled.any():
-            filled = box_mask(item.box, layout.extent, size)
+        filled = item.draw(layout.extent, size)
         fractions = np.asarray(item.box, np.float32) / layout.extent
         if kinds[index]:
             fractions = np.concatenate(
                 [np.minimum(boxes[index], fractions)[:2], np.maximum(boxes[index], fractions)[2:]]
             )
         maps[index] = np.maximum(maps[index], filled)
-        kinds[index] = max(int(kinds[index]), 1 if item.mask is None else 2)
+        kinds[index] = max(int(kinds[index]), 1 if item.mask is None and item.shape is None else 2)
         boxes[index] = fractions
-    return LayoutMaps(maps, kinds, boxes)
+    absent = np.array([name in layout.absent for name in STRUCTURE_NAMES])
+    return LayoutMaps(maps, kinds, boxes, absent)
 
 
 def box_mask(box: Box, extent: float, size: int) -> Mask:
@@ -195,17 +231,3 @@ def resize_mask(mask: Mask, size: int) -> Mask:
     method = Image.Resampling.BOX if size < mask.shape[0] else Image.Resampling.NEAREST
     grown = Image.fromarray(mask.astype(np.uint8) * 255).resize((size, size), method)
     return np.asarray(grown) > 127
-
-
-def _read_object(value: dict[str, Any]) -> LayoutObject:
-    x0, y0, x1, y1 = (float(v) for v in value["box"])
-    mask = _read_mask(value["mask"]) if "mask" in value else None
-    return LayoutObject(value["structure"], (x0, y0, x1, y1), mask, bool(value.get("edited", False)))
-
-
-def _mask_text(mask: Mask) -> str:
-    return base64.b64encode(encode_png(mask.astype(np.uint8) * 255)).decode()
-
-
-def _read_mask(text: str) -> Mask:
-    return decode_png(base64.b64decode(text, validate=True)) > 127

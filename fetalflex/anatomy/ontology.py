@@ -14,13 +14,17 @@ PRIVATE_SCHEME = "99FETALFLEX"
 
 @dataclass(frozen=True)
 class Structure:
-    """An anatomical structure. `echogenicity`: expected grey level, 0 (fluid) to 1 (bone)."""
+    """An anatomical structure. `echogenicity`: expected grey level, 0 (fluid) to 1 (bone).
+
+    `seen_normally` is false for what only an anomaly makes, or makes visible: no normal image shows it.
+    """
 
     name: str
     code: str
     scheme: str
     meaning: str
     echogenicity: float
+    seen_normally: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,23 +52,61 @@ STRUCTURES: tuple[Structure, ...] = (
     Structure("right-atrium", "73829009", "SCT", "Right atrium", 0.05),
     Structure("femur", "71341001", "SCT", "Femur", 1.0),
     Structure("cerebellum", "113305005", "SCT", "Cerebellum", 0.4),
+    Structure("thalami", "42695009", "SCT", "Thalamus", 0.3),
+    Structure("cisterna-magna", "54165005", "SCT", "Cisterna Magna", 0.1),
+    Structure("kidney", "64033007", "SCT", "Kidney", 0.35),
+    Structure("renal-pelvis", "25990002", "SCT", "Renal pelvis", 0.05),
+    Structure("nose", "45206002", "SCT", "Nose", 0.5),
+    Structure("nasal-bone", "74386004", "SCT", "Nasal bone", 0.9),
+    Structure("upper-lip", "upper-lip", PRIVATE_SCHEME, "Upper lip", 0.6),
+    Structure("lower-lip", "lower-lip", PRIVATE_SCHEME, "Lower lip", 0.6),
+    Structure("mandible", "91609006", "SCT", "Mandible", 0.9),
+    Structure("choroid-plexus-cyst", "choroid-plexus-cyst", PRIVATE_SCHEME, "Cyst of choroid plexus", 0.05, False),
+    Structure("septal-defect", "septal-defect", PRIVATE_SCHEME, "Defect of a cardiac septum", 0.05, False),
+    Structure("omphalocele", "omphalocele", PRIVATE_SCHEME, "Sac of an omphalocele", 0.5, False),
+    Structure("duodenum", "38848004", "SCT", "Duodenum", 0.05, False),
 )
 
 _BRAIN = ("head", "csp", "lateral-ventricle")
+_CYST = "choroid-plexus-cyst"
 PLANES: tuple[Plane, ...] = (
     Plane("unknown", "Plane not stated", tuple(s.name for s in STRUCTURES)),
-    Plane("transventricular", "Trans-ventricular plane of the fetal brain", _BRAIN),
-    Plane("transthalamic", "Trans-thalamic plane of the fetal brain", _BRAIN),
-    Plane("transcerebellar", "Trans-cerebellar plane of the fetal brain", ("head", "csp", "cerebellum")),
-    Plane("brain", "Fetal brain, plane not stated", (*_BRAIN, "cerebellum")),
-    Plane("abdomen", "Transverse abdomen at the stomach", ("abdomen", "stomach", "umbilical-vein", "spine")),
+    Plane("transventricular", "Trans-ventricular plane of the fetal brain", (*_BRAIN, _CYST)),
+    Plane("transthalamic", "Trans-thalamic plane of the fetal brain", (*_BRAIN, "thalami", _CYST)),
+    Plane(
+        "transcerebellar",
+        "Trans-cerebellar plane of the fetal brain",
+        ("head", "csp", "cerebellum", "thalami", "cisterna-magna"),
+    ),
+    Plane("brain", "Fetal brain, plane not stated", (*_BRAIN, "cerebellum", "thalami", "cisterna-magna", _CYST)),
+    Plane(
+        "abdomen",
+        "Transverse abdomen at the stomach",
+        ("abdomen", "stomach", "umbilical-vein", "spine", "omphalocele", "duodenum"),
+    ),
     Plane(
         "four-chamber",
         "Four-chamber view of the fetal heart",
-        ("thorax", "heart", "left-ventricle", "right-ventricle", "left-atrium", "right-atrium", "spine"),
+        (
+            "thorax",
+            "heart",
+            "left-ventricle",
+            "right-ventricle",
+            "left-atrium",
+            "right-atrium",
+            "spine",
+            "septal-defect",
+        ),
     ),
     Plane("femur", "Femur, longitudinal", ("femur",)),
     Plane("thorax", "Fetal thorax, plane not stated", ("thorax", "heart", "spine")),
+    Plane(
+        "face",
+        "Face, midsagittal profile",
+        ("head", "nose", "nasal-bone", "upper-lip", "lower-lip", "mandible"),
+    ),
+    Plane("face-lips", "Face, coronal view of nose and lips", ("nose", "upper-lip", "lower-lip", "mandible")),
+    Plane("kidneys", "Transverse abdomen at the kidneys", ("abdomen", "kidney", "renal-pelvis", "spine")),
 )
 
 STRUCTURE_NAMES: tuple[str, ...] = tuple(s.name for s in STRUCTURES)

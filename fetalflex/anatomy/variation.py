@@ -41,6 +41,11 @@ def vary_layout(layout: Layout, amount: float, rng: np.random.Generator) -> Layo
 
 def _move(item: LayoutObject, extent: float, matrix: Matrix, shift: Matrix) -> LayoutObject | None:
     """Return the moved object, or None where it would be cut by the frame or fall between the pixels."""
+    if item.mask is None and item.shape is not None:
+        middle = np.full(2, extent / 2)
+        shape = item.shape.moved(matrix, middle - matrix @ middle + shift * extent)
+        box = shape.bounds()
+        return replace(item, box=box, shape=shape) if min(box) >= 0 and max(box) <= extent else None
     if item.mask is None:
         box = _move_box(item.box, extent, matrix, shift)
         inside = min(box) >= 0 and max(box) <= extent
@@ -51,7 +56,7 @@ def _move(item: LayoutObject, extent: float, matrix: Matrix, shift: Matrix) -> L
     moved_box = mask_box(mask, extent)
     if moved_box is None or (touches and not touched):
         return None
-    return replace(item, mask=mask, box=moved_box)
+    return replace(item, mask=mask, box=moved_box, shape=None)
 
 
 def _move_mask(mask: Mask, matrix: Matrix, shift: Matrix) -> Mask:

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fetalflex.errors import LayoutError
-from fetalflex.phantom.planes import Canvas, Plan, plan
+from fetalflex.phantom.canvas import Canvas, Change, Plan
+from fetalflex.phantom.planes import plan
 from fetalflex.phantom.tissues import INDEX
 
 Floats = npt.NDArray[np.float64]
@@ -21,7 +22,15 @@ _POSES: dict[str, tuple[tuple[float, ...], float]] = {
     "abdomen": ((0.0, 180.0, 315.0, 225.0), 18.0),
     "four-chamber": ((0.0, 180.0, 300.0, 240.0), 18.0),
     "femur": ((0.0, 180.0), 10.0),
+    "transthalamic": ((0.0, 180.0), 12.0),
+    "transcerebellar": ((0.0, 180.0), 12.0),
+    "face": ((0.0, 180.0), 10.0),
+    "face-lips": ((0.0, 180.0), 8.0),
+    "kidneys": ((90.0, 270.0), 12.0),
+    "thorax": ((0.0, 180.0, 300.0, 240.0), 18.0),
 }
+# With u to the right v points away from the probe: the distal hemisphere, the back of the head, the chin.
+_DOWNWARD = ("transventricular", "transthalamic", "transcerebellar", "face", "face-lips")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,14 +98,15 @@ class Scene:
         return tissue
 
 
-def make_scene(plane: str, weeks: float, rng: np.random.Generator) -> Scene:
+def make_scene(plane: str, weeks: float, rng: np.random.Generator, anomaly: Change = None) -> Scene:
     """Return a scene of a plane at an age, with natural variation of size, shape, position, direction and surroundings.
 
-    Raises: LayoutError for a plane without a plan or an age out of 18 to 34 weeks.
+    `anomaly`: (name, severity) for an abnormal scene; for measurements, never for training.
+    Raises: LayoutError for a plane without a plan or an age out of 18 to 34 weeks, AnomalyError as `planes.plan`.
     """
     if not MIN_WEEKS <= weeks <= MAX_WEEKS:
         raise LayoutError(f"the phantom knows 18 to 34 weeks; found {weeks:g}")
-    anatomy = plan(plane, weeks, rng)
+    anatomy = plan(plane, weeks, rng, anomaly)
     directions, spread = _POSES[plane]
     angle = radians(float(rng.choice(directions)) + float(np.clip(rng.normal(0, spread), -2 * spread, 2 * spread)))
     half_u, half_v = anatomy.half
@@ -112,8 +122,8 @@ def make_scene(plane: str, weeks: float, rng: np.random.Generator) -> Scene:
     depth = float(np.ceil((centre_y + half_y + below) / 5) * 5)
     return Scene(
         plane, weeks, depth, anatomy, (centre_x, centre_y), angle,
-        # With u to the right v points away from the probe; turned by 180 degrees it takes the mirror to do so.
-        bool(cos(angle) < 0) if plane == "transventricular" else bool(rng.random() < 0.5),
+        # Turned by 180 degrees it takes the mirror to keep v away from the probe.
+        bool(cos(angle) < 0) if plane in _DOWNWARD else bool(rng.random() < 0.5),
         (fat, muscle),
         (half_x + rng.uniform(5, 15), half_y + gap - max(placenta, 0.0) + rng.uniform(6, 10), rng.uniform(-0.12, 0.12)),
         placenta, tuple(rng.uniform(0, 6.28, 5)),

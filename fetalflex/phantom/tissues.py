@@ -51,6 +51,17 @@ TISSUES: tuple[Tissue, ...] = (
     Tissue("lung", -23, 0.5, 1.56),
     Tissue("myocardium", -24, 0.5, 1.61),
     Tissue("blood", -62, 0.08, 1.53, 0.4),
+    Tissue("thalamus", -45, 0.4, 1.545),
+    Tissue("brain-bright", -30, 0.45, 1.56),
+    Tissue("cerebellum", -42, 0.4, 1.55),
+    Tissue("cerebellum-folia", -35, 0.45, 1.56),
+    Tissue("cerebellum-edge", -26, 0.45, 1.57),
+    Tissue("kidney", -33, 0.5, 1.57),
+    Tissue("medulla", -44, 0.4, 1.55),
+    Tissue("sinus", -20, 0.5, 1.58),
+    Tissue("face-tissue", -39, 0.5, 1.57),
+    Tissue("tongue", -36, 0.55, 1.58),
+    Tissue("face-bone", -5, 2.5, 1.85),
 )
 INDEX: dict[str, int] = {t.name: i for i, t in enumerate(TISSUES)}
 Floats = npt.NDArray[np.float64]

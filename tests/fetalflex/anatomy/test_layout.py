@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fetalflex.anatomy import layout as module
 from fetalflex.anatomy.layout import Box, Layout, LayoutObject, box_mask, mask_box, rasterize, resize_mask
+from fetalflex.anatomy.layout_json import read_mask
 from fetalflex.anatomy.ontology import PLANES, STRUCTURE_NAMES, structure_index
 from fetalflex.errors import LayoutError
 
@@ -236,4 +236,4 @@ def test_the_form_of_these_tests_is_one_of_ours() -> None:
 def test_json_is_plain_text_with_sorted_keys() -> None:
     value = json.loads(brain(head(mask=np.ones((4, 4), bool))).to_json())
     assert list(value) == sorted(value)
-    assert module._read_mask(value["objects"][0]["mask"]).all()
+    assert read_mask(value["objects"][0]["mask"]).all()
