@@ -3,11 +3,12 @@
 Masks are bool [S, S] over a canvas of side `extent`. Measures of lengths are accurate to about half a pixel.
 """
 
-from math import atan2, degrees, pi, sqrt
+from math import degrees, pi, sqrt
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.optimize import least_squares
 
 from fetalflex.anatomy.layout import Layout, LayoutObject, Mask
 from fetalflex.anatomy.shapes import Ellipse, inscribed
@@ -163,32 +164,40 @@ def midline(mask: Mask) -> tuple[Floats, Floats]:
 
 
 def arc(mask: Mask, extent: float) -> tuple[float, float]:
-    """Return (length, sagitta) of the circular arc through a long region's middle, ends included."""
+    """Return (length, angle in degrees) of the circular arc through a long region's middle, ends included."""
     along, across = midline(mask) if mask.sum() >= 8 else (np.zeros(0), np.zeros(0))
     if len(along) < 8:
         raise AnomalyError("a region is too short to measure; expected at least 8 pixels")
     pixel = extent / mask.shape[0]
-    inner = slice(2, -2)  # the ends are cut at a slant where the bone is bent
-    bend, slope, _ = np.polyfit(along[inner], across[inner], 2)
-    chord = (np.ptp(along) + 1) * pixel * sqrt(1 + slope**2)
-    # The ends of a bent rod are turned, so that a corner of its width reaches beyond the middle's end.
-    width, tilt = mask.sum() * pixel**2 / chord, 2 * abs(float(bend)) * (np.ptp(along) / 2)
-    chord -= width * tilt / sqrt(1 + tilt**2)
-    sagitta = abs(float(bend)) * ((np.ptp(along) + 1) / 2) ** 2 * pixel
-    angle = 4 * atan2(2 * sagitta, chord)
-    length = chord if angle < 1e-3 else chord * (angle / 2) / np.sin(angle / 2)
-    return float(length), sagitta
+    bend = _curvature(along[2:-2], across[2:-2])  # the ends are cut at a slant where the bone is bent
+    points = (np.argwhere(mask)[:, ::-1] - np.argwhere(mask).mean(axis=0)[::-1]) @ principal_axes(mask)
+    if abs(bend[0]) * np.ptp(along) < 0.05:  # nearly straight: seen from a centre far away
+        length = float(np.ptp(points[:, 0])) + 1
+    else:
+        radius, x, y = 1 / bend[0], bend[1], bend[2] + 1 / bend[0]
+        turn = np.arctan2((points[:, 0] - x) * np.sign(radius), (y - points[:, 1]) * np.sign(radius))
+        length = float(np.ptp(turn)) * abs(radius) + 1
+    return length * pixel, degrees(abs(bend[0]) * length)
+
+
+def _curvature(x: Floats, y: Floats) -> tuple[float, float, float]:
+    """Return a circle's signed curvature and its apex (x, y) through points (least squares), in their unit."""
+    square, slope, level = (float(v) for v in np.polyfit(x, y, 2))
+    reach_x = float(np.abs(x).max())
+
+    def missed(values: Floats) -> Floats:
+        bend, apex, base = values
+        room = np.clip(1 - (bend * (x - apex)) ** 2, 1e-6, None)
+        return np.asarray(base + bend * (x - apex) ** 2 / (1 + np.sqrt(room)) - y)
+
+    apex = float(np.clip(-slope / (2 * square), -reach_x, reach_x)) if abs(square) > 1e-9 else 0.0
+    found = least_squares(missed, np.array([2 * square, apex, level + slope * apex + square * apex**2])).x
+    return float(found[0]), float(found[1]), float(found[2])
 
 
 def bow_angle(mask: Mask, extent: float) -> float:
     """Return the angle in degrees between the ends of a shaft: of the arc through its middle."""
-    length, sagitta = arc(mask, extent)
-    low, high = 0.0, pi
-    for _ in range(40):  # sagitta of an arc of this length: L / t x (1 - cos(t / 2)), growing with t
-        middle = (low + high) / 2
-        rise = length / middle * (1 - np.cos(middle / 2)) if middle > 1e-9 else 0.0
-        low, high = (middle, high) if rise < sagitta else (low, middle)
-    return degrees(low)
+    return arc(mask, extent)[1]
 
 
 def signed_distance(mask: Mask) -> Floats:

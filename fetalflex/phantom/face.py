@@ -85,7 +85,8 @@ def _paint_features(c: Canvas, r: float, bone: float) -> None:
     slope = np.array([-0.80, -0.60])
     start = np.array([0.045 * r, -0.605 * r])
     end = start + slope * (bone - 1.3)
-    c.masks["nasal-bone"] = c.stroke([(float(start[0]), float(start[1])), (float(end[0]), float(end[1]))], 1.3)
+    bone_line = [(float(start[0]), float(start[1])), (float(end[0]), float(end[1]))]
+    c.masks["nasal-bone"] = c.stroke(bone_line, 1.3) & inside
     c.paint(c.masks["nasal-bone"], "face-bone")
     c.masks["nose"] &= ~c.masks["nasal-bone"]
 

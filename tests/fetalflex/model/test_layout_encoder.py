@@ -1,6 +1,7 @@
 import torch
 from diffusers import UNet2DConditionModel
 
+from fetalflex.anatomy.ontology import PLANE_NAMES, STRUCTURE_NAMES
 from fetalflex.model.condition import condition_from_cases, null_condition
 from fetalflex.model.denoiser import Denoiser
 from fetalflex.model.layout_encoder import LayoutEncoder, adapter_levels, fourier, pool_regions
@@ -11,12 +12,13 @@ VOCABULARY = ("not-stated", "far", "near")
 
 def encoder(**more: object) -> LayoutEncoder:
     torch.manual_seed(0)
-    return LayoutEncoder((15, 9, 3), width=32, hidden=8, **more)  # type: ignore[arg-type]
+    counts = (len(STRUCTURE_NAMES), len(PLANE_NAMES), 3)
+    return LayoutEncoder(counts, width=32, hidden=8, **more)  # type: ignore[arg-type]
 
 
 def test_tokens_are_masked_where_nothing_is_asked() -> None:
     code = encoder()(condition_from_cases(tiny.cases(2), VOCABULARY))
-    assert code.tokens.shape == (2, 18, 32)
+    assert code.tokens.shape == (2, 3 + len(STRUCTURE_NAMES), 32)
     assert code.token_mask.sum(1).tolist() == [5, 5]  # head, csp; plane, center, age
     assert not code.tokens[~code.token_mask].any()
 
