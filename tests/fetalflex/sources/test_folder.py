@@ -114,3 +114,12 @@ def test_a_source_that_is_missing_empty_or_the_center_itself_is_an_error(tmp_pat
     root = write_tree(tmp_path / "in" / "c", {"a": b"a"})
     with pytest.raises(UsageError, match="within one another"):
         fetch(FolderSource(root), tmp_path / "in" / "c")
+
+
+def test_a_name_that_is_no_text_arrives_too(tmp_path: Path) -> None:
+    root = tmp_path / "source"
+    root.mkdir()
+    with open(os.fsencode(root) + b"/\xff\xfe", "wb") as out:  # noqa: PTH123 - bytes
+        out.write(b"x")
+    assert states(fetch(FolderSource(root), tmp_path / "in" / "c")) == {"new": 1}
+    assert states(fetch(FolderSource(root), tmp_path / "in" / "c")) == {"known": 1}
