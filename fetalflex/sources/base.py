@@ -45,7 +45,7 @@ class Listing:
 class Fetched:
     """One offered instance has arrived (`new`), was there already (`known`), or is `refused` for a reason.
 
-    `id` is its keyed name; the file is `<center>/<first two digits>/<id>.dcm`.
+    `id` is a keyed hash; the file that is there is `<center>/<first two digits>/<id>.dcm`.
     """
 
     id: str
@@ -74,8 +74,9 @@ class Source(Protocol):
 class Offer:
     """One instance that a source could deliver now.
 
-    `name` (a path, a UID) is never shown, only hashed. `stamp` differs where the content may differ (no spaces).
-    `deliver` writes it whole to a path, or raises QuarantineError. `refused`: why it is not even tried.
+    `name` (a path, a UID) is never shown, only hashed. `stamp` differs where the content may differ. `deliver` writes
+    it whole to a path, or raises QuarantineError. `refused`: why it is not even tried. `by_content`: its bytes decide
+    what it is (files: other trees use the same names), else its name does (a server's UIDs: it may word a file anew).
     """
 
     name: str
@@ -83,6 +84,7 @@ class Offer:
     size_bytes: int
     deliver: Callable[[Path], None]
     refused: QuarantineError | None = None
+    by_content: bool = True
 
 
 def refuse(name: str, reason: Reason, detail: str) -> Offer:

@@ -95,7 +95,7 @@ class DicomwebSource:
 
     def _offers(self) -> Iterator[Offer]:
         for item in self._listed or ():
-            yield Offer(f"instance {item.uid}", "stored", 0, partial(self._retrieve, item))
+            yield Offer(f"instance {item.uid}", "stored", 0, partial(self._retrieve, item), by_content=False)
         for name in sorted(self._refused):
             yield refuse(f"unnamed {name}", Reason.BAD_IDENTIFIER, "the server lists it under a UID that is none")
 

@@ -2,7 +2,8 @@
 
 `incoming/.CENTER.fetch/` holds the journal (keyed ids and reasons, no identifiers), the one unfinished file and a
 lock. An instance is written and synced there, renamed into the center's folder, then noted: after a kill between the
-last two it is fetched once more, under the same name.
+last two it is fetched once more, under the same name. Files are named by their bytes, so a second delivery whose names
+are those of the first adds to it, and one that holds the first adds only what is new.
 """
 
 import fcntl
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from fetalflex.artifacts import file_sha256
 from fetalflex.deid.keys import PseudonymKey, key_fingerprint, keyed_hash
 from fetalflex.errors import QuarantineError, Reason, SourceError, UsageError, WorkspaceError
 from fetalflex.sources.base import Fetched, Offer
@@ -41,7 +43,8 @@ def read_refusals(into: Path) -> dict[str, tuple[Reason, str]]:
 class _Landing:
     def __init__(self, into: Path, key: PseudonymKey) -> None:
         self.into, self.key, self.state = into, key, _state(into)
-        self.seen: set[str] = set()
+        self.seen: set[str] = set()  # offers of this fetch
+        self.taken: set[str] = set()  # and the files that they are
         self.notes: Notes = {}
 
     def __enter__(self) -> "_Landing":
@@ -67,53 +70,63 @@ class _Landing:
 
     def take(self, offer: Offer, number: int, total: int) -> Fetched:
         """Fetch one instance unless it is there. No identifier leaves this method, in an error neither."""
-        ident = keyed_hash(self.key, "arrived", offer.name)
-        if ident in self.seen:
+        offered = keyed_hash(self.key, "arrived", offer.name, offer.stamp)
+        if offered in self.seen:
             again = keyed_hash(self.key, "arrived again", offer.name, number)
-            error = QuarantineError(Reason.DUPLICATE, "the source offers it twice under one name; the first counts")
-            return self._refuse(again, error, number, total, note=False)
-        self.seen.add(ident)
+            twice = QuarantineError(Reason.DUPLICATE, "the source offers it twice under one name; the first counts")
+            return self._refuse(again, twice, number, total, note=False)
+        self.seen.add(offered)
         if offer.refused is not None:
-            return self._refuse(ident, offer.refused, number, total)
-        target = self.into / ident[:2] / f"{ident}.dcm"
-        size = self._arrived(ident, offer, target)
-        if size is not None:
-            return Fetched(ident, "known", size, number, total)
+            return self._refuse(offered, offer.refused, number, total)
         try:
-            size = self._bring(offer, target)
+            ident, size, is_new = self._arrived(offered) or self._bring(offer, offered)
         except QuarantineError as error:
-            return self._refuse(ident, error, number, total)
+            return self._refuse(offered, error, number, total)
         except OSError as error:
             # Without its cause: the cause's text names paths of the source, and they may carry names.
             raise SourceError(
-                f"center {self.into.name}: instance {ident} could not be laid down ({error.strerror or 'read error'}); "
-                f"see that there is space and that the source can be read, and run again: it goes on from here"
+                f"center {self.into.name}: instance {offered} could not be laid down ({error.strerror or 'read error'})"
+                f"; see that there is space and that the source can be read, and run again: it goes on from here"
             ) from None
-        self._note(ident, ("arrived", str(size), offer.stamp))
-        return Fetched(ident, "new", size, number, total)
+        if ident in self.taken:
+            same = QuarantineError(Reason.DUPLICATE, "the same bytes as another file of the source")
+            return self._refuse(offered, same, number, total, note=False)
+        self.taken.add(ident)
+        return Fetched(ident, "new" if is_new else "known", size, number, total)
 
-    def _arrived(self, ident: str, offer: Offer, target: Path) -> int | None:
-        """Return the size of what arrived before; a file that has gone or shrunk since counts as not arrived."""
-        note = self.notes.get(ident)
-        if note is None or note[0] != "arrived" or note[2] != offer.stamp:
+    def _arrived(self, offered: str) -> tuple[str, int, bool] | None:
+        """Return what arrived before; a file that has gone or has another size counts as not arrived."""
+        note = self.notes.get(offered)
+        if note is None or note[0] != "arrived" or self._size(note[2]) != int(note[1]):
             return None
-        try:
-            size = target.lstat().st_size
-        except FileNotFoundError:
-            return None
-        return size if str(size) == note[1] else None
+        return note[2], int(note[1]), False
 
-    def _bring(self, offer: Offer, target: Path) -> int:
+    def _bring(self, offer: Offer, offered: str) -> tuple[str, int, bool]:
+        """Let an offer be delivered and put into place, unless its bytes are there; return id, size, whether new."""
         partial = self.state / "partial"
         partial.unlink(missing_ok=True)
         try:
             offer.deliver(partial)
             size = partial.lstat().st_size
-            target.parent.mkdir(mode=0o700, exist_ok=True)
-            partial.replace(target)
+            ident = keyed_hash(self.key, "arrived", file_sha256(partial)) if offer.by_content else offered
+            is_new = not offer.by_content or self._size(ident) != size
+            if is_new:
+                target = self._target(ident)
+                target.parent.mkdir(mode=0o700, exist_ok=True)
+                partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
-        return size
+        self._note(offered, ("arrived", str(size), ident))
+        return ident, size, is_new
+
+    def _target(self, ident: str) -> Path:
+        return self.into / ident[:2] / f"{ident}.dcm"
+
+    def _size(self, ident: str) -> int | None:
+        try:
+            return self._target(ident).lstat().st_size
+        except FileNotFoundError:
+            return None
 
     def _refuse(self, ident: str, error: QuarantineError, number: int, total: int, *, note: bool = True) -> Fetched:
         entry = ("refused", error.reason.value, " ".join(error.detail.split()))

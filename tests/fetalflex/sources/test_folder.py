@@ -1,5 +1,6 @@
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from fetalflex.errors import Reason, SourceError, UsageError
 from fetalflex.sources import folder
-from fetalflex.sources.base import Limits
+from fetalflex.sources.base import Fetched, Limits
 from fetalflex.sources.folder import FolderSource
 from tests.fetalflex.sources.trees import KEY, contents, fetch, reasons, states, write_tree
 
@@ -23,6 +24,16 @@ TREES = st.dictionaries(
 )
 
 
+def assert_arrived_once(bring: Callable[[], list[Fetched]], into: Path, files: dict[str, bytes]) -> None:
+    """Fetch twice: each content is there once, its copies are told, and the second time nothing is new."""
+    different = set(files.values())
+    for state in ("new", "known"):
+        events = bring()
+        assert states(events)[state] == len(different)
+        assert reasons(events)[Reason.DUPLICATE] == len(files) - len(different)
+        assert contents(into) == dict.fromkeys(different, 1)
+
+
 @given(files=TREES)
 def test_every_file_of_a_tree_arrives_once_and_a_second_fetch_adds_nothing(
     files: dict[str, bytes], tmp_path_factory
@@ -32,10 +43,7 @@ def test_every_file_of_a_tree_arrives_once_and_a_second_fetch_adds_nothing(
     source = FolderSource(write_tree(here / "source", files))
     listing = source.listing()
     assert (listing.instances, listing.size_bytes) == (len(files), sum(map(len, files.values())))
-    assert states(fetch(source, here / "in" / "c")) == {"new": len(files)}
-    assert states(fetch(FolderSource(here / "source"), here / "in" / "c")) == {"known": len(files)}
-    assert sum(contents(here / "in" / "c").values()) == len(files)
-    assert set(contents(here / "in" / "c")) == set(files.values())
+    assert_arrived_once(lambda: fetch(FolderSource(here / "source"), here / "in" / "c"), here / "in" / "c", files)
 
 
 def test_names_that_arrive_and_the_journal_carry_nothing_of_the_source(tmp_path: Path) -> None:
@@ -95,7 +103,22 @@ def test_new_and_changed_files_are_all_that_a_second_fetch_brings(tmp_path: Path
     (root / "a").unlink()
     write_tree(root, {"a": b"newer", "z/new": b"n"})
     assert states(fetch(FolderSource(root), tmp_path / "in" / "c")) == {"new": 2, "known": 1}
-    assert contents(tmp_path / "in" / "c") == {b"newer": 1, b"b": 1, b"n": 1}
+    assert contents(tmp_path / "in" / "c") == {b"old": 1, b"newer": 1, b"b": 1, b"n": 1}
+
+
+def test_a_second_delivery_under_the_names_of_the_first_replaces_nothing(tmp_path: Path) -> None:
+    fetch(FolderSource(write_tree(tmp_path / "first", {"IM1": b"first 1", "IM2": b"first 2"})), tmp_path / "in" / "c")
+    second = write_tree(tmp_path / "second", {"IM1": b"later 1", "IM2": b"later 2"})
+    for name in ("IM1", "IM2"):  # of one size and one time, as on a disk that counts in seconds
+        os.utime(second / name, ns=((tmp_path / "first" / name).stat().st_mtime_ns + 2 * 10**9,) * 2)
+    assert states(fetch(FolderSource(second), tmp_path / "in" / "c")) == {"new": 2}
+    assert contents(tmp_path / "in" / "c") == dict.fromkeys((b"first 1", b"first 2", b"later 1", b"later 2"), 1)
+
+
+def test_a_delivery_that_holds_the_former_one_elsewhere_adds_only_what_is_new(tmp_path: Path) -> None:
+    fetch(FolderSource(write_tree(tmp_path / "first", {"a": b"a", "b": b"b"})), tmp_path / "in" / "c")
+    later = FolderSource(write_tree(tmp_path / "later", {"export/1/a": b"a", "export/1/b": b"b", "export/2/c": b"c"}))
+    assert states(fetch(later, tmp_path / "in" / "c")) == {"known": 2, "new": 1}
 
 
 def test_large_files_and_deep_folders_are_refused(tmp_path: Path) -> None:
