@@ -65,8 +65,11 @@ def close_pairs(hashes: Hashes, distance: int) -> Iterator[tuple[Numbers, Number
         block = hashes[top : top + ROWS, None]
         for left in range(top, len(hashes), COLUMNS):
             bits = np.bitwise_count(block ^ hashes[None, left : left + COLUMNS])
-            i, j = np.nonzero(bits <= distance)
-            found, i, j = bits[i, j].astype(np.int64), i + top, j + left
+            place = np.flatnonzero(bits <= distance)
+            if not len(place):
+                continue
+            i, j = np.divmod(place, bits.shape[1])
+            found, i, j = bits.ravel()[place].astype(np.int64), i + top, j + left
             upper = i < j
             if upper.any():
                 yield i[upper], j[upper], found[upper]
