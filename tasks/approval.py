@@ -4,6 +4,7 @@ The record is committed and holds no patient's data: who, when, and fingerprints
 on it, so it makes nothing stale.
 """
 
+import signal
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -56,6 +57,8 @@ def ask_in_terminal(center: str) -> Decision:
 def _ask(question: str) -> str:
     # Standard output may be read by a program (--json); questions go where messages go.
     print(question, end="", file=sys.stderr, flush=True)
+    # The first query of polars puts a handler before Python's that lets a read go on after Ctrl-C.
+    signal.siginterrupt(signal.SIGINT, True)
     line = sys.stdin.readline()
     if not line:
         raise EOFError

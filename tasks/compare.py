@@ -99,9 +99,9 @@ def _pairs(root: Path, params: Params, trial: Trial) -> list[tuple[str, str, boo
     return found
 
 
-def estimate(census: Census, trial: Trial, trial_s: float) -> Estimate:
+def estimate(census: Census, trial: Trial) -> Estimate:
     """Return what ingesting all images will take, from what the trial took."""
     if not trial.files:
         return Estimate(None, None, census.bytes)
     share = census.images / trial.files
-    return Estimate(trial_s * share, round(trial.stored_bytes * share), census.bytes)
+    return Estimate(trial.seconds * share, round(trial.stored_bytes * share), census.bytes)

@@ -5,7 +5,6 @@ Until a person approves, nothing outside `.work/` and the private folder changes
 
 import re
 import shutil
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,11 +136,9 @@ class Onboarding:
         folder = self.private / "trial"
         shutil.rmtree(folder, ignore_errors=True)
         link_cases(self.staging.raw, folder, chosen, new)
-        started = time.monotonic()
         center, ingest = self.request.center, self.params.ingest
         if chosen:
             self.found.trial = run_trial(folder, center, self.profile(), ingest, self.key, chosen)
-        self.found.seconds["trial cases"] = time.monotonic() - started
         shutil.rmtree(folder)
 
     def write_page(self) -> None:
@@ -163,7 +160,7 @@ class Onboarding:
             ),
             shifts=compare.shifts(trial, others),
             planes=compare.planes(trial, others),
-            estimate=compare.estimate(self.found.census, trial, self.found.seconds.get("trial cases", 0.0)),
+            estimate=compare.estimate(self.found.census, trial),
             phantoms=phantom_centers(self.root, self.params),
             draft_path=str(self.draft_path),
         )

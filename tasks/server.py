@@ -58,6 +58,7 @@ class UvicornProcess:
                 [sys.executable, "-m", "uvicorn", *app.split(), "--host", "127.0.0.1", "--port", str(port),
                  "--log-level", "warning"],
                 env=environment, stdout=log, stderr=log, preexec_fn=die_with_parent,
+                start_new_session=True,  # Ctrl-C is for the run, which still has a last state to report
             )  # fmt: skip
 
     def wait(self) -> None:

@@ -3,6 +3,7 @@
 The cases are chosen so that every device and every kind of description is seen before one is seen twice.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -52,7 +53,10 @@ class Preview:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What the trial found. `frames`, `annotations`, `quarantine`: the rows that ingest makes of its files."""
+    """What the trial found. `frames`, `annotations`, `quarantine`: the rows that ingest makes of its files.
+
+    `stored_bytes` and `seconds`: what ingest alone took for them.
+    """
 
     files: int
     previews: tuple[Preview, ...] = ()
@@ -60,6 +64,7 @@ class Trial:
     annotations: int = 0
     quarantine: dict[str, int] = field(default_factory=dict)
     stored_bytes: int = 0
+    seconds: float = 0.0
 
 
 def choose_cases(rows: Sequence[Row], count: int, seed: int = 0) -> list[Row]:
@@ -93,7 +98,9 @@ def run_trial(
     folder: Path, center: str, profile: Center, params: Ingest, key: PseudonymKey, chosen: Sequence[Row]
 ) -> Trial:
     """Ingest a trial's folder as the stage would, and look at each case before and after."""
+    started = time.monotonic()
     result = ingest_bucket(scan(folder, key), 0, 1, center, profile, params, key)
+    seconds = time.monotonic() - started
     with Sandbox(PREVIEW, key, preload=(worker.__name__,)) as sandbox:
         previews = tuple(_previews(sandbox, folder, center, profile, chosen))
     counts: dict[str, int] = defaultdict(int)
@@ -102,7 +109,7 @@ def run_trial(
     frames = tuple(_measured(row) for row in result.frames)
     stored = sum(len(r["image"]["bytes"]) for r in result.frames)
     stored += sum(len(r["mask"]["bytes"]) for r in result.annotations if r["mask"])
-    return Trial(len(chosen), previews, frames, len(result.annotations), dict(counts), stored)
+    return Trial(len(chosen), previews, frames, len(result.annotations), dict(counts), stored, seconds)
 
 
 def _named(row: Row, profile: Center) -> tuple[str, str, str]:

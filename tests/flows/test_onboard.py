@@ -101,6 +101,7 @@ class _Terminal:
             [sys.executable, "-m", "flows.cli", "onboard", *arguments],
             cwd=root, env=_environment(server) | {"COLUMNS": "200"}, stdin=slave, stdout=slave, stderr=slave,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job is started deaf to it
         )  # fmt: skip
         os.close(slave)
         os.set_blocking(self.master, False)
