@@ -83,7 +83,7 @@ def _state(root: Path) -> dict[str, bytes]:
             ("centers", "incoming", "params.yaml", "dvc.yaml")}  # fmt: skip
 
 
-def _wait(ready: Callable[[], Any], seconds: float = 120) -> Any:
+def _wait(ready: Callable[[], Any], seconds: float = 300) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := ready():
@@ -113,7 +113,12 @@ class _Terminal:
         return self.said
 
     def expect(self, text: str) -> None:
-        _wait(lambda: text in self.read())
+        try:
+            _wait(lambda: text in self.read())
+        except AssertionError:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            raise AssertionError(f"{text!r} was not said: {self.said[-2000:]}") from None
 
     def answer(self, text: str) -> None:
         os.write(self.master, f"{text}\n".encode())
