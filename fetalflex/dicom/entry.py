@@ -113,13 +113,16 @@ def guarded(reason: Reason, what: str) -> Iterator[None]:
 def open_dicom(path: Path, limits: Limits = LIMITS) -> Iterator[OpenFile]:
     """Open a DICOM file of any kind, its header parsed and its identifiers checked; pixels are not read.
 
-    Raises: QuarantineError not_dicom, executable, too_large, bomb, truncated, lying_length, nested_too_deep,
-    bad_identifier, unsupported_transfer_syntax or decode_failed.
+    Raises: QuarantineError unreadable, not_dicom, executable, too_large, bomb, truncated, lying_length,
+    nested_too_deep, bad_identifier, unsupported_transfer_syntax or decode_failed.
     """
-    size = path.stat().st_size
-    if size > limits.max_bytes:
-        raise QuarantineError(Reason.TOO_LARGE, f"{size} bytes; the limit is {limits.max_bytes}")
-    with path.open("rb") as file:
+    try:
+        size, opened = path.stat().st_size, path.open("rb")
+    except OSError as error:  # its text would name the path
+        raise QuarantineError(Reason.UNREADABLE, f"cannot be opened ({type(error).__name__})") from None
+    with opened as file:
+        if size > limits.max_bytes:
+            raise QuarantineError(Reason.TOO_LARGE, f"{size} bytes; the limit is {limits.max_bytes}")
         stream: BinaryIO = file
         with guarded(Reason.DECODE_FAILED, "header cannot be read"):
             check_preamble(file.read(HEAD_BYTES))

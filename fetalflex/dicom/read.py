@@ -21,7 +21,7 @@ from fetalflex.dicom.pixels import Grey, find_colour, to_display, to_luma
 from fetalflex.dicom.serve import inside_worker
 from fetalflex.errors import QuarantineError, Reason
 
-__all__ = ["Frame", "FrameReader", "Limits", "check_image", "frame_numbers", "guarded", "open_dicom", "quiet",
+__all__ = ["LIMITS", "Frame", "FrameReader", "Limits", "check_image", "frame_numbers", "guarded", "open_dicom", "quiet",
            "read_frames", "read_header"]  # fmt: skip
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"

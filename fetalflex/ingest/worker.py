@@ -17,13 +17,14 @@ from fetalflex.deid.keys import PseudonymKey
 from fetalflex.deid.pixels import Mark, PixelCleaner
 from fetalflex.dicom.pixels import to_luma
 from fetalflex.dicom.read import (
+    LIMITS,
     Frame,
     FrameReader,
     Limits,
     check_image,
+    frame_numbers,
     guarded,
     open_dicom,
-    read_frames,
     read_header,
 )
 from fetalflex.dicom.region import Calibration, Geometry, Rectangle, choose_crop, fit_geometry, read_calibration
@@ -96,14 +97,20 @@ def frames(path: str, name: str, center: dict[str, Any], max_side_px: int, key: 
             yield placed | {"kept": kept}, [pixels]
 
 
-def decoded(path: str) -> Iterator[Answer]:
-    """Yield each chosen frame as it is decoded: {number} with grey [H, W] uint8 and, for colour, where it is [H, W]."""
-    for frame in read_frames(Path(path)):
-        yield {"number": frame.number}, [frame.grey] if frame.coloured is None else [frame.grey, frame.coloured]
+def decoded(path: str, numbers: list[int] | None = None) -> Iterator[Answer]:
+    """Yield frames as they are decoded, nothing cut or cleaned: {number, total} and pixels [H, W] or [H, W, 3] uint8.
+
+    `numbers`: which frames; None: evenly spaced ones.
+    """
+    with open_dicom(Path(path)) as file:
+        reader = FrameReader(file)
+        for number in frame_numbers(reader.total, LIMITS.max_frames) if numbers is None else numbers:
+            yield {"number": number, "total": reader.total}, [reader.frame(number).pixels]
 
 
 def annotations(path: str, image_uid: str) -> Iterator[Answer]:
     """Yield {unknown, shape}, then each structure {structure, box, frame} with its mask [H, W] bool, if it has one."""
+    read_header(Path(path))  # what the door refuses is not parsed
     read = read_annotations(Path(path), image_uid)
     yield {"unknown": read.unknown, "shape": read.shape}, []
     for item in read.known:

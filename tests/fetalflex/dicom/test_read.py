@@ -134,7 +134,7 @@ def test_every_real_ultrasound_file_is_decoded_or_has_a_reason(sandbox: Sandbox)
     table = []
     for row in listed:
         try:
-            read = [grey for _, (grey, *_) in sandbox.run(worker.decoded, path=str(folder / row["file"]))]
+            read = [pixels for _, (pixels,) in sandbox.run(worker.decoded, path=str(folder / row["file"]))]
         except QuarantineError as error:
             table.append((row["file"], error.reason.value))
             continue
