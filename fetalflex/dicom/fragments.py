@@ -12,6 +12,7 @@ from fetalflex.errors import QuarantineError, Reason
 
 Fragment = tuple[int, int]  # first byte of its value, length
 MAX_FRAGMENTS = 500_000
+MAX_FRAGMENT_BYTES = 96 * 2**20  # the largest frame that is read, not compressed: a cut file can state no more
 END_OF_IMAGE = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 code streams
 TAIL_BYTES = 10
 
@@ -67,7 +68,7 @@ def _read_items(stream: BinaryIO, start: int, size: int) -> tuple[list[int], lis
         if tag != ITEM or length == UNDEFINED:
             raise QuarantineError(Reason.LYING_LENGTH, "its fragments do not follow one another")
         if value + length > size:
-            reason = Reason.LYING_LENGTH if length > size else Reason.TRUNCATED
+            reason = Reason.LYING_LENGTH if length > MAX_FRAGMENT_BYTES else Reason.TRUNCATED
             raise QuarantineError(reason, f"a fragment of {length} bytes ends after the file of {size}")
         if offsets is None:
             if length % 4:
