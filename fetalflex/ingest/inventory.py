@@ -8,7 +8,9 @@ Everything is named by keyed hashes: `file_id` of the path (so that the owner of
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from fetalflex.artifacts import atomic, file_sha256
 from fetalflex.deid.keys import PseudonymKey, keyed_hash
@@ -17,6 +19,7 @@ from fetalflex.errors import ArtifactError, QuarantineError, Reason, SourceError
 from fetalflex.ingest import worker
 
 Known = dict[str, list[int | str]]
+BATCH = 64  # files to a request: a worker need not wait for this process between them
 MANIFEST_HEAD = "# FetalFlex manifest 1: keyed hash of path, keyed hash of content"
 
 
@@ -65,23 +68,22 @@ def scan(folder: Path, key: PseudonymKey) -> Inventory:
     objects: list[tuple[SourceFile, tuple[str, ...]]] = []
     rejected: list[Rejected] = []
     seen: set[str] = set()
-    with Sandbox() as sandbox:
-        for path, relative in _files(folder):
-            file_id = _file_id(key, relative)
-            try:
-                _refuse_foreign(path, folder)
-                ((facts, _),) = sandbox.run(worker.inspect, path=str(path))
-                content_id = keyed_hash(key, "content", facts["content"])
-                if content_id in seen:
-                    raise QuarantineError(Reason.DUPLICATE, "holds the same bytes as another file")  # noqa: TRY301
-                seen.add(content_id)
-                found = SourceFile(relative, file_id, content_id, facts["uid"])
-                if facts["kind"] == "annotation":
-                    objects.append((found, tuple(facts["references"])))
-                else:
-                    images.append(found)
-            except QuarantineError as error:
-                rejected.append(Rejected.of(file_id, error))
+    for relative, found in _inspect_all(folder):
+        file_id = _file_id(key, relative)
+        try:
+            if isinstance(found, QuarantineError):
+                raise found
+            content_id = keyed_hash(key, "content", found["content"])
+            if content_id in seen:
+                raise QuarantineError(Reason.DUPLICATE, "holds the same bytes as another file")  # noqa: TRY301
+            seen.add(content_id)
+            file = SourceFile(relative, file_id, content_id, found["uid"])
+            if found["kind"] == "annotation":
+                objects.append((file, tuple(found["references"])))
+            else:
+                images.append(file)
+        except QuarantineError as error:
+            rejected.append(Rejected.of(file_id, error))
     kept, conflicts = _one_per_uid(images)
     linked, orphans = _link(kept, objects)
     rows = sorted([*rejected, *conflicts, *orphans], key=lambda r: (r.file_id, r.reason))
@@ -149,14 +151,45 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
     yield from sorted((path, path.relative_to(folder).as_posix()) for path in found)
 
 
+def _inspect_all(folder: Path) -> Iterator[tuple[str, dict[str, Any] | QuarantineError]]:
+    """Yield (relative path, facts or why there are none) of all files, in order, many to a request.
+
+    Where a worker is lost, the file that it was at is, too, and the others go on in the next one.
+    """
+    with Sandbox() as sandbox:
+        for batch in _batches(_files(folder)):
+            foreign = [_is_foreign(path, folder) for path, _ in batch]
+            waiting = [str(path) for (path, _), is_foreign in zip(batch, foreign, strict=True) if not is_foreign]
+            answers = iter(list(_inspect_batch(sandbox, waiting)))  # to its end: the worker is free again
+            for (_, relative), is_foreign in zip(batch, foreign, strict=True):
+                outside = QuarantineError(Reason.OUTSIDE_TREE, "is no regular file inside the center's folder")
+                yield relative, outside if is_foreign else next(answers)
+
+
+def _inspect_batch(sandbox: Sandbox, paths: list[str]) -> Iterator[dict[str, Any] | QuarantineError]:
+    done = 0
+    while done < len(paths):
+        try:
+            for said, _ in sandbox.run(worker.inspect_many, paths=paths[done:]):
+                done += 1
+                yield (
+                    QuarantineError(Reason(said["quarantine"][0]), said["quarantine"][1])
+                    if "quarantine" in said
+                    else said
+                )
+        except QuarantineError as error:
+            done += 1
+            yield error
+
+
+def _batches(files: Iterator[tuple[Path, str]]) -> Iterator[list[tuple[Path, str]]]:
+    while batch := list(islice(files, BATCH)):
+        yield batch
+
+
 def _is_foreign(path: Path, folder: Path) -> bool:
     """Whether a path is no regular file inside the folder (a link out of it, to nothing or to a folder, a pipe)."""
     return not path.is_file() or not path.resolve().is_relative_to(folder.resolve())
-
-
-def _refuse_foreign(path: Path, folder: Path) -> None:
-    if _is_foreign(path, folder):
-        raise QuarantineError(Reason.OUTSIDE_TREE, "is no regular file inside the center's folder")
 
 
 def _file_id(key: PseudonymKey, relative: str) -> str:

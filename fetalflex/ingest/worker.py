@@ -63,6 +63,17 @@ def inspect(path: str) -> Iterator[Answer]:
     yield facts, []
 
 
+def inspect_many(paths: list[str]) -> Iterator[Answer]:
+    """Yield for each file in turn what `inspect` does, or {quarantine: [reason, detail]}."""
+    for path in paths:
+        try:
+            yield from inspect(path)
+        except QuarantineError as error:
+            yield {"quarantine": [error.reason.value, error.detail]}, []
+        except OSError as error:
+            yield {"quarantine": [Reason.UNREADABLE.value, f"cannot be read ({type(error).__name__})"]}, []
+
+
 def frames(path: str, name: str, center: dict[str, Any], max_side_px: int, key: PseudonymKey) -> Iterator[Answer]:
     """Yield each chosen frame of an image: its place, what is kept of the header, and its pixels [H, W] uint8.
 
