@@ -42,17 +42,26 @@ def head_index(layout: Layout, setting: Setting) -> float:  # noqa: ARG001 - a r
     return cephalic_index(region_of(layout, "head"), layout.extent)
 
 
-def lengthen_head(layout: Layout, severity: float, setting: Setting) -> Layout:  # noqa: ARG001 - as above
+def lengthen_head(layout: Layout, severity: float, setting: Setting) -> Layout:
     """Lengthen and narrow the head at an equal circumference until its cephalic index is that."""
     head = region_of(layout, "head")
     index, size = cephalic_index(head, layout.extent), circumference(head, layout.extent)
     if index <= severity:
         raise AnomalyError(f"the cephalic index is {index:.0f} % already; expected more than {severity:g} %")
-    axes, ratio = principal_axes(head), severity / 100
-    long = 2 * size / (pi * (3 * (1 + ratio) - sqrt((3 + ratio) * (1 + 3 * ratio))))
-    old = 2 * size / (pi * (3 * (1 + index / 100) - sqrt((3 + index / 100) * (1 + 3 * index / 100))))
-    matrix = along_axes(axes, long / old, long * ratio / (old * index / 100))
-    return _scaled(layout, matrix, head)
+    axes, ratio, best = principal_axes(head), severity / 100, layout
+    for _ in range(4):  # pixels and outlines that are no ellipses are corrected for by what comes out
+        long = _semi_axis(size, ratio) / _semi_axis(size, index / 100)
+        changed = _scaled(layout, along_axes(axes, long, long * 100 * ratio / index), head)
+        reached = cephalic_index(region_of(changed, "head"), layout.extent)
+        if best is layout or abs(reached - severity) < abs(head_index(best, setting) - severity):
+            best = changed
+        ratio *= severity / reached
+    return best
+
+
+def _semi_axis(circumference_size: float, ratio: float) -> float:
+    """Return the long semi-axis of an ellipse. Source: Ramanujan 1914, first approximation."""
+    return circumference_size / (pi * (3 * (1 + ratio) - sqrt((3 + ratio) * (1 + 3 * ratio))))
 
 
 def _scaled(layout: Layout, matrix: Floats, head: Mask) -> Layout:

@@ -61,7 +61,7 @@ STRUCTURES: tuple[Structure, ...] = (
     Structure("upper-lip", "upper-lip", PRIVATE_SCHEME, "Upper lip", 0.6),
     Structure("lower-lip", "lower-lip", PRIVATE_SCHEME, "Lower lip", 0.6),
     Structure("mandible", "91609006", "SCT", "Mandible", 0.9),
-    Structure("choroid-plexus-cyst", "choroid-plexus-cyst", PRIVATE_SCHEME, "Cyst of choroid plexus", 0.05, False),
+    Structure("choroid-plexus-cyst", "plexus-cyst", PRIVATE_SCHEME, "Cyst of choroid plexus", 0.05, False),
     Structure("septal-defect", "septal-defect", PRIVATE_SCHEME, "Defect of a cardiac septum", 0.05, False),
     Structure("omphalocele", "omphalocele", PRIVATE_SCHEME, "Sac of an omphalocele", 0.5, False),
     Structure("duodenum", "38848004", "SCT", "Duodenum", 0.05, False),

@@ -14,9 +14,14 @@ def test_numbers_of_channels_and_planes_never_change() -> None:
         "head csp lateral-ventricle abdomen stomach umbilical-vein spine thorax heart left-ventricle right-ventricle "
         "left-atrium right-atrium femur cerebellum"
     )
+    assert " ".join(STRUCTURE_NAMES[15:28]) == (
+        "thalami cisterna-magna kidney renal-pelvis nose nasal-bone upper-lip lower-lip mandible choroid-plexus-cyst "
+        "septal-defect omphalocele duodenum"
+    )
     assert " ".join(ontology.PLANE_NAMES[:9]) == (
         "unknown transventricular transthalamic transcerebellar brain abdomen four-chamber femur thorax"
     )
+    assert ontology.PLANE_NAMES[9:12] == ("face", "face-lips", "kidneys")
 
 
 def test_names_and_codes_are_unique() -> None:
@@ -34,6 +39,7 @@ def test_codes_and_meanings_are_those_of_dicom(structure: Structure) -> None:
         }
         assert structure.meaning in meanings
     assert 0 <= structure.echogenicity <= 1
+    assert len(structure.code) <= 16  # a code value is an SH: PS3.5 6.2
     assert ontology.structure_by_code(structure.scheme, structure.code) is structure
     assert ontology.structure(structure.name) is structure
 

@@ -4,6 +4,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fetalflex.anatomy.layout import Box, Layout, LayoutObject, mask_box
+from fetalflex.anatomy.shapes import Ellipse
 from fetalflex.anatomy.variation import vary_layout
 from fetalflex.dataset import Cases
 from fetalflex.rng import generator
@@ -150,3 +151,16 @@ def test_layouts_of_cases_vary(tiny_cases: Cases) -> None:
         varied = vary_layout(layout, 0.06, generator(7, str(tiny_cases.ids[i])))
         assert [o.structure for o in varied.objects] == [o.structure for o in layout.objects]
         assert varied.to_json() != layout.to_json()
+
+
+@given(seeds, amounts)
+def test_shapes_move_as_their_pixels_do(seed: int, amount: float) -> None:
+    shape = Ellipse((0.5, 0.45), (0.2, 0.1), 20.0)
+    layout = Layout("brain", "image", 1.0, (LayoutObject.of("head", shape, edited=True),), absent=frozenset({"csp"}))
+    moved = vary_layout(layout, amount, generator(seed, "shape"))
+    drawn = vary_layout(layout.drawn(128), amount, generator(seed, "shape"))
+    one, other = moved.objects[0], drawn.objects[0]
+    assert one.box == one.shape.bounds()
+    assert one.edited
+    assert moved.absent == {"csp"}
+    assert (one.draw(1.0, 128) ^ other.mask).sum() < 0.12 * other.mask.sum()
