@@ -34,6 +34,7 @@ from fetalflex.ingest.inventory import (
     write_manifest,
 )
 from fetalflex.ingest.level import tissue_level
+from fetalflex.marks import read_marks
 from fetalflex.masks.annotations import Annotation, fit_annotation
 from fetalflex.params import Center, Ingest
 
@@ -157,7 +158,7 @@ def _frame_row(center: str, case_id: str, kept: Row, spacing_mm: float | None, p
         "spacing_mm": None if spacing_mm is None else round(spacing_mm, 6), "height": height, "width": width,
         "pixels": hashlib.sha256(f"{height}x{width}:".encode() + pixels.tobytes()).hexdigest(),
         "phash": str(imagehash.phash(Image.fromarray(pixels))),
-        "level": round(tissue_level(pixels), 3),
+        "level": round(tissue_level(pixels, read_marks(kept["marks"], height, width)), 3),
     }  # fmt: skip
 
 

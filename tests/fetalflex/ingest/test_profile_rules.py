@@ -4,14 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
+from PIL import Image, ImageDraw
 from pydicom import Dataset, dcmread, dcmwrite
 
 from fetalflex.artifacts import decode_png
+from fetalflex.dataset import load_cases
 from fetalflex.dicom.write import write_boxes, write_segmentation
 from fetalflex.ingest.bucket import BucketResult, ingest_bucket, scan
 from fetalflex.params import Center, Clips
+from fetalflex.tables import Frames, Masks
 from tests.fetalflex.dicom.samples import CENTER, INGEST, KEY, head_mask, screen, write_image
+from tests.fetalflex.ingest.pictures import head
 
 
 def _ingest(folder: Path, **profile: Any) -> BucketResult:
@@ -124,10 +129,20 @@ def test_what_the_header_calls_no_tissue_is_set_aside(tmp_path: Path) -> None:
     assert len(result.frames) == 1
 
 
-def test_orientation_is_kept_and_the_level_is_the_tissues(tmp_path: Path) -> None:
-    write_image(tmp_path / "made" / "a.dcm", pixels=np.where(np.arange(160) < 90, screen(1), screen(1) // 4))
-    (row,) = _ingest(tmp_path / "made").frames
-    picture = decode_png(row["image"]["bytes"])
+def test_orientation_is_kept_and_a_text_inside_becomes_a_mark_that_no_network_sees(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    tissue = np.pad(head(1, 200, 260), 20)
+    write_image(folder / "a.dcm", pixels=np.where(np.arange(300) < 150, tissue, tissue // 3).astype(np.uint8))
+    written = Image.fromarray(np.pad(head(2, 400, 520), 20))
+    ImageDraw.Draw(written).text((200, 200), "MUSTER ANNA", fill=255, font_size=22)
+    write_image(folder / "b.dcm", 8, pixels=np.asarray(written))
+    plain, marked = sorted(_ingest(folder).frames, key=lambda row: len(row["marks"]))
+    picture = decode_png(plain["image"]["bytes"])
     assert picture[:, : picture.shape[1] // 3].mean() > 2 * picture[:, -picture.shape[1] // 3 :].mean()
-    assert 30 < row["level"] < 130
-    assert row["marks"] == "[]"
+    assert plain["marks"] == "[]"
+    table = pl.DataFrame([marked], schema=Frames.create_empty().schema)
+    splits = table.select("case_id").with_columns(group=pl.lit("train"))
+    cases = load_cases(table, Masks.create_empty(), splits, 64)
+    assert 0.01 < cases.ignored.mean() < 0.3
+    # The blanked rectangle was black; what networks get there is as bright as its surroundings.
+    assert cases.images[cases.ignored].mean() > 0.5 * marked["level"]
