@@ -103,7 +103,7 @@ class Judge:
         raw = output.read_bytes()
         self._look_for_needles(raw, data, planted)
         for item in planted:
-            outcome = self._outcome(data, item, patient)
+            outcome = self.outcome(data, item, patient)
             if outcome in allowed(item, self._options, self.reading):
                 self.right[item.where] += 1
             else:
@@ -132,7 +132,8 @@ class Judge:
             f"{p.where}: {keyword_for_tag(p.tag) or f'{p.tag:08X}'} {p.vr}" for p in planted if p.needle in found
         ]
 
-    def _outcome(self, data: Dataset, item: Planted, patient: str) -> str:
+    def outcome(self, data: Dataset, item: Planted, patient: str) -> str:
+        """Return what became of one planted value."""
         if item.where == "preamble":
             return "removed" if item.value.encode() not in (data.preamble or b"") else "kept"
         place: Any = data.file_meta if item.where == "file meta" else data

@@ -7,13 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 from typer.testing import CliRunner
 
+from fetalflex.errors import SourceError
 from fetalflex.params import preset_text
 from flows.cli import app
+from tests.fetalflex.dicom.samples import write_image
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["run", "status", "init", "params", "import", "onboard", "ui"]
+COMMANDS = ["run", "status", "init", "params", "import", "onboard", "deidentify", "ui"]
 
 
 def _fail(folder: Path, *arguments: str) -> tuple[int, list[str]]:
@@ -142,3 +145,35 @@ def test_status_before_the_first_run_says_that_everything_is_stale(workspace: Pa
     assert all(found["stages"].values())
     assert not (workspace / "incoming").exists()
     assert not (workspace / "fingerprints.yaml").exists()
+
+
+def test_deidentify_without_a_key_says_so_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("no image")
+    code, lines = _fail(tmp_path, "deidentify", "in", "out")
+    assert (code, len(lines)) == (2, 1)
+    assert "no pseudonym key" in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_deidentify_writes_a_report_and_fails_where_nothing_could_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FETALFLEX_KEY", "a secret of the tests only")
+    (tmp_path / "profile.yaml").write_text(
+        "title: Made\nlicence: none\nplanes:\n  abdo ac: abdomen\ndeidentify:\n  dates: remove\n"
+    )
+    write_image(tmp_path / "in" / "jones.dcm", 1, series_description="Abdo AC of Jones")
+    (tmp_path / "in" / "letter to jones.txt").write_text("no image")
+    command = ["deidentify", "in", "out", "--profile", "profile.yaml", "--report", "report.json"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["outcomes"] == {"not_dicom": 1, "written": 1}
+    assert "jones" not in json.dumps(report).lower()
+    (output,) = (tmp_path / "out").rglob("*.dcm")
+    data = dcmread(output)
+    assert (data.SeriesDescription, data.StudyDate) == ("abdo ac", "")
+    with pytest.raises(SourceError, match="none of the files"):
+        CliRunner().invoke(app, ["deidentify", "in/letter to jones.txt", "other"], catch_exceptions=False)
