@@ -76,18 +76,21 @@ class _Landing:
             twice = QuarantineError(Reason.DUPLICATE, "the source offers it twice under one name; the first counts")
             return self._refuse(again, twice, number, total, note=False)
         self.seen.add(offered)
+        named = keyed_hash(self.key, "refused", offer.name)
         if offer.refused is not None:
-            return self._refuse(offered, offer.refused, number, total)
+            return self._refuse(named, offer.refused, number, total)
         try:
             ident, size, is_new = self._arrived(offered) or self._bring(offer, offered)
         except QuarantineError as error:
-            return self._refuse(offered, error, number, total)
+            return self._refuse(named, error, number, total)
         except OSError as error:
             # Without its cause: the cause's text names paths of the source, and they may carry names.
             raise SourceError(
                 f"center {self.into.name}: instance {offered} could not be laid down ({error.strerror or 'read error'})"
                 f"; see that there is space and that the source can be read, and run again: it goes on from here"
             ) from None
+        if self.notes.get(named, ("",))[0] == "refused":
+            self._note(named, ("settled", "", ""))
         if ident in self.taken:
             same = QuarantineError(Reason.DUPLICATE, "the same bytes as another file of the source")
             return self._refuse(offered, same, number, total, note=False)
