@@ -68,8 +68,8 @@ class PixelCleaner:
 
         Raises: QuarantineError no_ultrasound_region, where `prepare` was not called.
         """
-        grey = strongest_channel(pixels)
         static = self._static or self._look([pixels])
+        grey = strongest_channel(pixels) if self._ocr else pixels
         texts = static.texts
         if self._ocr and self._static is not None and static.has_new(grey):
             texts = texts + self._find(pixels, static.window)
@@ -83,7 +83,7 @@ class PixelCleaner:
                 clean[y0:y1, x0:x1] = BLANK
                 marks.append(Mark("text", (x0, y0, x1, y1)))
         marks.extend(Mark("caliper", box) for box in calipers if clean[box[1] : box[3], box[0] : box[2]].any())
-        gone = 1 - float(_outside(static.kept, texts).mean())
+        gone = 1 - np.count_nonzero(_outside(static.kept, texts)) / static.kept.size
         return Cleaned(clean, gone, tuple(marks))
 
     def _look(self, frames: list[Pixels]) -> "_Static":
@@ -152,11 +152,11 @@ def _is_cross(box: Box, texts: tuple[Box, ...], calipers: list[Box]) -> bool:
 
 
 def _window(kept: Mask) -> Box:
-    ys, xs = np.nonzero(kept.any(axis=1))[0], np.nonzero(kept.any(axis=0))[0]
     height, width = kept.shape
+    x, y, w, h = cv2.boundingRect(kept.view(np.uint8))
     return (
-        max(0, int(xs[0]) - CONTEXT_PX), max(0, int(ys[0]) - CONTEXT_PX),
-        min(width, int(xs[-1]) + 1 + CONTEXT_PX), min(height, int(ys[-1]) + 1 + CONTEXT_PX),
+        max(0, x - CONTEXT_PX), max(0, y - CONTEXT_PX),
+        min(width, x + w + CONTEXT_PX), min(height, y + h + CONTEXT_PX),
     )  # fmt: skip
 
 
@@ -166,6 +166,8 @@ def _cut(pixels: Pixels, window: Box) -> Pixels:
 
 
 def _outside(kept: Mask, texts: tuple[Box, ...]) -> Mask:
+    if not texts:
+        return kept
     left = kept.copy()
     for x0, y0, x1, y1 in texts:
         left[y0:y1, x0:x1] = False
