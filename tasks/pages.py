@@ -30,7 +30,7 @@ def serve_pages(root: Path, *, open_pages: bool) -> None:
 
     Raises: WorkspaceError where a server does not start, or ends by itself.
     """
-    with _sigterm_as_interrupt(), _both(root) as (prefect, mlflow):
+    with _signals_interrupt(), _both(root) as (prefect, mlflow):
         for name, server in (("Prefect", prefect), ("MLflow", mlflow)):
             server.wait()
             console.print(f"{name + ':':<8} {server.page}", soft_wrap=True)
@@ -60,10 +60,11 @@ def _both(root: Path) -> Iterator[tuple[Server, MLflowServer]]:
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the block like Ctrl-C, so that its servers are stopped."""
-    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the block like Ctrl-C, so that its servers are stopped; Ctrl-C, too, where a shell ignored it."""
+    former = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -30,16 +30,19 @@ def test_both_pages_are_served_and_end_with_the_command(workspace: Workspace, ho
         [sys.executable, "-m", "flows.cli", "ui", "--no-open"],
         cwd=workspace.root, env=environment(), stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
-        assert process.stderr is not None
-        said = [process.stderr.readline().split() for _ in range(2)]
-        everyone = family(psutil.Process(process.pid))
-        assert [name for name, _ in said] == ["Prefect:", "MLflow:"]
-        assert "<title>Prefect" in _read(said[0][1])
-        assert "<title>MLflow" in _read(said[1][1])
-        assert set().union(*map(_listening, everyone)) == {"127.0.0.1"}
-        process.send_signal(how)
-        code = process.wait(30)
-        assert wait_for(lambda: all(map(is_dead, everyone)), 15), [p for p in everyone if not is_dead(p)]
+        try:
+            assert process.stderr is not None
+            said = [process.stderr.readline().split() for _ in range(2)]
+            everyone = family(psutil.Process(process.pid))
+            assert [name for name, _ in said] == ["Prefect:", "MLflow:"]
+            assert "<title>Prefect" in _read(said[0][1])
+            assert "<title>MLflow" in _read(said[1][1])
+            assert set().union(*map(_listening, everyone)) == {"127.0.0.1"}
+            process.send_signal(how)
+            code = process.wait(60)
+            assert wait_for(lambda: all(map(is_dead, everyone)), 15), [p for p in everyone if not is_dead(p)]
+        finally:
+            process.kill()
     assert code == (-9 if how == signal.SIGKILL else 0)
 
 
