@@ -18,7 +18,7 @@ from fetalflex.errors import WorkspaceError
 from tasks.process import die_with_parent
 from tasks.workspace import state_folder
 
-START_LIMIT_S = 120.0
+START_LIMIT_S = 300.0  # only on a machine with far too much to do; a server that ended is seen at once
 
 
 def prefect_environment(root: Path) -> dict[str, str]:
