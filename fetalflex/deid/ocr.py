@@ -23,6 +23,11 @@ STRIDE = 32  # the network wants sides that are multiples of it
 LINE_HEIGHT = 48  # pixels of a line that is read
 
 
+def warm_up() -> None:
+    """Load the detector and let it work once, so that no later picture is charged with what it keeps of memory."""
+    detect_map(np.zeros((TILE, TILE), np.uint8), 1.0)
+
+
 def detect_map(picture: Grey, scale: float) -> Floats:
     """Return how likely each pixel of a picture [H, W] is text, in [0, 1]; the network sees it `scale` times as large.
 

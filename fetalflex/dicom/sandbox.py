@@ -69,7 +69,9 @@ class Sandbox:
     """
 
     def __init__(self, budget: Budget = Budget(), key: Key | None = None, preload: tuple[str, ...] = ()) -> None:
-        """`preload`: modules of this package whose imports shall not count against the memory of a file."""
+        """`preload`: what shall not count against the memory of a file: modules of this package, imported when a worker
+        starts, or functions (`module:function`), called then.
+        """
         self._budget, self._key, self._preload = budget, key, preload
         self._worker: _Worker | None = None
         self._busy = False

@@ -11,6 +11,7 @@ import signal
 import sys
 import typing
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class _Server:
         self._functions: dict[str, Callable[..., Iterator[Any]]] = {}
         self._base_bytes = _virtual_bytes()
         for name in greeting["preload"]:
-            self._load(f"{name}:")
+            self._preload(name)
         self._send({"ready": True})
 
     def serve(self) -> None:
@@ -77,20 +78,34 @@ class _Server:
             return {}
         return {"key": typing.get_type_hints(function)["key"](bytes.fromhex(self._key[0]), self._key[1])}
 
+    def _preload(self, name: str) -> None:
+        """Import a module, or call a function that loads what it keeps, before any file is seen."""
+        module, _, function = name.partition(":")
+        self._load(f"{module}:{function}")
+        if function:
+            with self._uncounted():
+                self._functions[name]()
+
     def _load(self, name: str) -> Callable[..., Iterator[Any]]:
         """Return a function by its name; what its import takes does not count against the files' memory."""
         if name not in self._functions:
             if not name.startswith(PACKAGE):
                 raise ImportError(name)
-            before = _virtual_bytes()
-            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-            module, _, function = name.partition(":")
-            self._functions[name] = getattr(importlib.import_module(module), function or "__name__")
-            self._base_bytes += _virtual_bytes() - before
-            # The hard limit stays open, so that a later import can lift this one.
-            limit = self._base_bytes + int(self._budget["memory_bytes"])
-            resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+            with self._uncounted():
+                module, _, function = name.partition(":")
+                self._functions[name] = getattr(importlib.import_module(module), function or "__name__")
         return self._functions[name]
+
+    @contextmanager
+    def _uncounted(self) -> Iterator[None]:
+        """Lift the memory limit for a block of our own; afterwards it stands as much higher as the block has taken."""
+        before = _virtual_bytes()
+        # The hard limit stays open, so that a later import can lift the soft one.
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        yield
+        self._base_bytes += _virtual_bytes() - before
+        limit = self._base_bytes + int(self._budget["memory_bytes"])
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 
     def _limit_time(self, end_s: float) -> None:
         """Let the kernel end this process after so much more processor time."""

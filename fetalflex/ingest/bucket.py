@@ -42,6 +42,8 @@ __all__ = ["BucketResult", "Inventory", "build_manifest", "check_usable", "inges
            "scan", "write_manifest"]  # fmt: skip
 
 Row = dict[str, Any]
+# A worker that has grown is replaced: what the text detector keeps of memory must not look like growth.
+PRELOAD = ("fetalflex.ingest.worker", "fetalflex.deid.ocr:warm_up")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def ingest_bucket(
     check_profile(name, center)
     result = BucketResult()
     result.quarantine.extend(asdict(r) for r in inventory.rejected if rng.bucket(r.file_id, shards) == bucket)
-    with Sandbox(key=key) as sandbox:
+    with Sandbox(key=key, preload=PRELOAD) as sandbox:
         job = _Job(inventory, name, center, params, key, sandbox)
         for item in inventory.images:
             if rng.bucket(item.content_id, shards) == bucket:

@@ -15,6 +15,7 @@ from pydicom import dcmread, dcmwrite
 from fetalflex.dicom.sandbox import Budget, Sandbox
 from fetalflex.errors import FetalFlexError, QuarantineError, Reason
 from fetalflex.ingest import worker
+from fetalflex.ingest.bucket import PRELOAD
 from tests.fetalflex.dicom.samples import CENTER, KEY, screen, write_image
 
 SHAPE = (500, 600)
@@ -64,12 +65,24 @@ def test_one_worker_serves_many_files_and_arrays_come_back_whole(clip: Path, tmp
         assert sandbox.pid == first
 
 
+def test_what_is_loaded_beforehand_replaces_no_worker(tmp_path: Path) -> None:
+    """The text detector alone is more than a quarter of a file's memory; one worker reads every frame all the same."""
+    for seed in range(3):
+        write_image(tmp_path / f"{seed}.dcm", seed)
+    with Sandbox(key=KEY, preload=PRELOAD) as sandbox:
+        pids = set()
+        for seed in range(3):
+            list(sandbox.run(worker.frames, **arguments(tmp_path / f"{seed}.dcm")))
+            pids.add(sandbox.pid)
+    assert len(pids) == 1
+
+
 def test_the_key_is_neither_in_the_arguments_nor_in_the_environment(
     image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FETALFLEX_KEY", KEY.secret.decode())
     monkeypatch.setenv("SOME_TOKEN", "a token of a server")
-    with Sandbox(key=KEY) as sandbox:
+    with Sandbox(key=KEY, preload=PRELOAD) as sandbox:
         ((said, _),) = sandbox.run(worker.frames, **arguments(image))
         assert len(said["kept"]["patient"]) == 32
         process = Path(f"/proc/{sandbox.pid}")
