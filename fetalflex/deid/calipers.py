@@ -19,17 +19,31 @@ ARMS_PX = (3, 4, 5, 6, 8)  # half the side of a cross
 CROSS_LIKENESS = 0.72  # normalised correlation with the drawn cross
 CROSS_CONTRAST = 70  # grey levels of a cross beyond its surroundings
 DOT_CONTRAST = 35
-DOT_PX = (1, 20)  # pixels of a dot
+DOT_PX, DOT_SIDE_PX = 20, 5  # pixels of a dot, of its longer side
 STEP_PX = (3.5, 22.0)  # from dot to dot
-STEP_ERROR = 1.6  # pixels that a dot may be away from where the two before say
-MOST_DOTS = 1500  # more are speckle
-CHAIN = 6  # dots in a row that are no chance
+STEP_ERROR = 1.2  # pixels that a dot may be away from where the two before say
+LEVEL_ERROR = 0.25  # of a dot's brightness
+CHANCE = 1e-3  # rows expected by chance in a picture
+DENSE = 0.9  # of the dots stand no thicker than where chance is reckoned
+SHORTEST, LONGEST = 6, 20  # dots of a row
+RIM_PX = 2
+BACKGROUND = 2  # grey levels of the dark screen
+EDGE_PX = (11, 11)  # how far its edge reaches: five pixels to each side
 
 
 def find_calipers(grey: Grey) -> tuple[Box, ...]:
     """Return rectangles (x0, y0, x1, y1; exclusive) around the calipers of a picture [H, W]."""
     deviation = grey.astype(np.float32) - cv2.medianBlur(grey, MEDIAN_PX)
-    return tuple(sorted({*_crosses(deviation), *_chains(deviation)}))
+    surroundings = _surroundings(grey)
+    # Some makers draw dark dots on bright tissue.
+    dots = [box for sign in (1, -1) for box in _chains(np.where(surroundings, 0, sign * deviation))]
+    return tuple(sorted({*_crosses(deviation), *dots}))
+
+
+def _surroundings(grey: Grey) -> npt.NDArray[np.bool_]:
+    """Return the screen around the sector and the sector's edge, whose steps look like dots; bool [H, W]."""
+    labels, _ = ndimage.label(np.pad(grey <= BACKGROUND, 1, constant_values=True))
+    return np.asarray(cv2.dilate((labels[1:-1, 1:-1] == labels[0, 0]).astype(np.uint8), np.ones(EDGE_PX, np.uint8)) > 0)
 
 
 def _crosses(deviation: Floats) -> list[Box]:
@@ -60,46 +74,66 @@ def _drawn(arm: int) -> tuple[Floats, Floats]:
 
 
 def _chains(deviation: Floats) -> list[Box]:
-    """Return rectangles around rows of dots."""
+    """Return a rectangle around each dot of a row that is no chance."""
     labels, count = ndimage.label(deviation > DOT_CONTRAST, np.ones((3, 3)))
     if not count:
         return []
     sizes = np.bincount(labels.ravel())[1:]
-    small = np.nonzero((sizes >= DOT_PX[0]) & (sizes <= DOT_PX[1]))[0] + 1
+    levels = ndimage.maximum(deviation, labels, np.arange(1, count + 1))
     slices = ndimage.find_objects(labels)
-    dots = [
-        ((s[0].start + s[0].stop - 1) / 2, (s[1].start + s[1].stop - 1) / 2)
-        for s in (slices[i - 1] for i in small)
-        if max(s[0].stop - s[0].start, s[1].stop - s[1].start) <= 5
-    ]
-    if not CHAIN <= len(dots) <= MOST_DOTS:
+    chosen = [i for i in np.nonzero(sizes <= DOT_PX)[0] if _side(slices[i]) <= DOT_SIDE_PX]
+    if len(chosen) < SHORTEST:
         return []
-    lines = np.zeros(deviation.shape, np.uint8)
-    for x0, y0, x1, y1 in (_around(chain) for chain in _rows(np.array(dots))):
-        lines[y0:y1, x0:x1] = 1
-    count, _, stats, _ = cv2.connectedComponentsWithStats(lines)
-    return [(int(x), int(y), int(x + w), int(y + h)) for x, y, w, h, _ in stats[1:count]]
+    dots = np.array([[(s.start + s.stop - 1) / 2 for s in slices[i]] for i in chosen])
+    found = sorted(_rows(dots, np.asarray(levels)[chosen]))
+    return [
+        (max(0, x.start - RIM_PX), max(0, y.start - RIM_PX), x.stop + RIM_PX, y.stop + RIM_PX)
+        for y, x in (slices[chosen[i]] for i in found)
+    ]
 
 
-def _rows(dots: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
-    """Return pieces of CHAIN dots in which each step repeats the step before; all chains grow together."""
+def _side(found: tuple[slice, slice]) -> int:
+    return int(max(s.stop - s.start for s in found))
+
+
+def _rows(dots: npt.NDArray[np.float64], levels: Floats) -> set[int]:
+    """Return the dots of rows in which each step and level repeats those before; all rows grow together.
+
+    How long a row must be follows from the picture: so long that fewer than CHANCE rows are expected among as
+    many dots without order. Source: Desolneux, Moisan, Morel, Meaningful alignments, IJCV 2000;40:7-23 (number
+    of false alarms).
+    """
     tree = cKDTree(dots)
     pairs = tree.query_pairs(STEP_PX[1], output_type="ndarray")
     pairs = np.concatenate([pairs, pairs[:, ::-1]])
     steps = dots[pairs[:, 1]] - dots[pairs[:, 0]]
-    far = np.hypot(steps[:, 0], steps[:, 1]) >= STEP_PX[0]
-    chains, steps = pairs[far], steps[far]
-    for _ in range(CHAIN - 2):
-        if not len(chains):
-            return []
-        last = dots[chains[:, -1]]
+    rows = pairs[(np.hypot(*steps.T) >= STEP_PX[0]) & _alike(levels[pairs[:, 1]], levels[pairs[:, 0]])]
+    needed = _shortest_row(len(rows), len(pairs), dots, tree)
+    if needed is None:
+        return set()
+    steps = dots[rows[:, 1]] - dots[rows[:, 0]]
+    for _ in range(needed - 2):
+        last = dots[rows[:, -1]]
         distance, following = tree.query(last + steps)
-        goes_on = (distance <= STEP_ERROR) & (following[:, None] != chains).all(axis=1)
+        goes_on = (distance <= STEP_ERROR) & _alike(levels[following], levels[rows].mean(axis=1))
+        goes_on &= (following[:, None] != rows).all(axis=1)
         steps = (0.5 * steps + 0.5 * (dots[following] - last))[goes_on]
-        chains = np.concatenate([chains, following[:, None]], axis=1)[goes_on]
-    return [dots[chain] for chain in chains]
+        rows = np.concatenate([rows, following[:, None]], axis=1)[goes_on]
+    return {int(i) for i in rows.ravel()}
 
 
-def _around(chain: npt.NDArray[np.float64]) -> Box:
-    (y0, x0), (y1, x1) = chain.min(axis=0), chain.max(axis=0)
-    return max(0, int(x0) - 3), max(0, int(y0) - 3), int(x1) + 4, int(y1) + 4
+def _alike(one: Floats, other: Floats) -> npt.NDArray[np.bool_]:
+    """Whether dots are drawn in one brightness; speckle's varies by half."""
+    return np.asarray(np.abs(one - other) <= LEVEL_ERROR * np.maximum(one, other))
+
+
+def _shortest_row(starts: int, pairs: int, dots: npt.NDArray[np.float64], tree: cKDTree) -> int | None:
+    """Return how many dots a row must have, or None where there are too many dots for any row to mean something."""
+    if not starts:
+        return None
+    # Dots without order are Poisson; where they stand thickest, a row by chance is likeliest.
+    near = np.quantile(tree.query_ball_point(dots, STEP_PX[1], return_length=True), DENSE) / (np.pi * STEP_PX[1] ** 2)
+    likely = (1 - np.exp(-near * np.pi * STEP_ERROR**2)) * min(1.0, starts / pairs)
+    more = np.log(CHANCE / starts) / np.log(likely)
+    needed = max(SHORTEST, 2 + int(np.ceil(more)))
+    return needed if needed <= LONGEST else None

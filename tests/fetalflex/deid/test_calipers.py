@@ -1,6 +1,10 @@
 import numpy as np
+import pytest
 
 from fetalflex.deid.calipers import find_calipers
+from fetalflex.phantom.acoustics import image_scene
+from fetalflex.phantom.devices import device
+from fetalflex.phantom.scene import make_scene
 
 
 def speckle() -> np.ndarray:
@@ -26,3 +30,29 @@ def test_finds_a_dotted_line_from_end_to_end() -> None:
 
 def test_finds_none_in_speckle() -> None:
     assert find_calipers(speckle()) == ()
+
+
+def test_marks_the_dots_and_not_the_tissue_beside_them() -> None:
+    picture = speckle()
+    for step in range(12):
+        picture[20 + 10 * step : 22 + 10 * step, 40 + 10 * step : 42 + 10 * step] = 240
+    covered = np.zeros(picture.shape, bool)
+    for x0, y0, x1, y1 in find_calipers(picture):
+        covered[y0:y1, x0:x1] = True
+    assert covered.mean() < 0.02
+    assert covered[picture == 240].all()
+
+
+def test_finds_dark_dots_on_bright_tissue() -> None:
+    picture = speckle() + np.uint8(140)
+    for step in range(10):
+        picture[90:92, 40 + 9 * step : 42 + 9 * step] = 10
+    assert len(find_calipers(picture)) == 10
+
+
+@pytest.mark.parametrize("name", ["curved-a", "curved-b"])
+@pytest.mark.parametrize("plane", ["transventricular", "abdomen", "four-chamber", "femur"])
+def test_finds_none_in_simulated_tissue_nor_at_the_sectors_edge(plane: str, name: str) -> None:
+    rng = np.random.default_rng(7)
+    picture = image_scene(make_scene(plane, 24.0, rng), device(name), rng).pixels
+    assert find_calipers(picture) == ()
