@@ -10,7 +10,7 @@ import polars as pl
 
 from fetalflex import tables
 from fetalflex.artifacts import decode_png
-from fetalflex.ingest.duplicates import find_duplicates
+from fetalflex.ingest.duplicates import Limits, find_duplicates
 from fetalflex.onboarding.page import Copies, Estimate
 from fetalflex.onboarding.probe import Census
 from fetalflex.onboarding.shift import Shift, compare, count_planes
@@ -20,7 +20,6 @@ from fetalflex.params import Params
 Row = dict[str, Any]
 Rows = Mapping[str, Sequence[Row]]
 SAMPLE = 300  # frames of each center that a trial is compared with; case ids are hashes, so the first are a fair sample
-CLOSE = 12  # bits of 64 that the hashes of near copies differ in at most
 
 
 def _shards(root: Path, params: Params, center: str) -> list[Path]:
@@ -85,7 +84,7 @@ def _pairs(root: Path, params: Params, trial: Trial) -> list[tuple[str, str, boo
             continue
         known = pl.scan_parquet(paths).select("case_id", "phash").collect()
         theirs = np.array([int(h, 16) for h in known["phash"]], np.uint64)
-        close = (np.bitwise_count(theirs[:, None] ^ hashes[None]) <= CLOSE).any(axis=1)
+        close = (np.bitwise_count(theirs[:, None] ^ hashes[None]) <= Limits().distance).any(axis=1)
         ids = set(known["case_id"].filter(pl.Series(close))) - set(new["case_id"])
         near.append(pl.scan_parquet(paths).filter(pl.col("case_id").is_in(sorted(ids))).select(columns).collect())
     frames = pl.concat(near, how="vertical")
