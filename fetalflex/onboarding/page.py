@@ -25,7 +25,7 @@ from fetalflex.onboarding.shift import Shift, Spread
 from fetalflex.onboarding.trial import Preview, Trial
 from fetalflex.onboarding.words import WORDS
 from fetalflex.reasons import REASONS
-from fetalflex.report.page import duration, number, percent
+from fetalflex.report.page import duration, number, page_style, percent
 
 Pixels = npt.NDArray[np.uint8]
 ACTIONS = {
@@ -93,6 +93,7 @@ def render(page: Page) -> str:
     reasons = _reasons(page)
     return template.render(
         p=page,
+        style=page_style(),
         cases=[_case(preview) for preview in page.trial.previews],
         attributes=_attributes(page.trial.previews),
         actions=ACTIONS,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from fetalflex.artifacts import encode_png
 from fetalflex.quality.control import OVERALL
@@ -127,6 +128,11 @@ class _Panel:
     dimmed: bool = False
 
 
+def page_style() -> Markup:
+    """Return the style sheet that all pages of ours share."""
+    return Markup((files("fetalflex.report") / "style.css").read_text(encoding="utf-8"))  # noqa: S704 - our own file
+
+
 def render(context: ReportContext) -> str:
     """Return the page as HTML: no file, font, script or picture from elsewhere; all text is escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -135,6 +141,7 @@ def render(context: ReportContext) -> str:
     control = list((context.quality or {}).get("control") or ())
     return template.render(
         c=context,
+        style=page_style(),
         fidelity={row["name"]: row for row in (context.quality or {}).get("fidelity") or ()},
         control=control,
         overall=next((row for row in control if row["structure"] == OVERALL), None),
