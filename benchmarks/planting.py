@@ -8,20 +8,32 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-FONT_FOLDER = Path("/usr/share/fonts/truetype/dejavu")
-FACES = ("default", "DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSansMono.ttf", "DejaVuSerif.ttf")
+FONT_FOLDER = Path("/usr/share/fonts/truetype")
+DEJAVU, LIBERATION = "dejavu/DejaVu", "liberation/Liberation"
+FACES = {
+    "dev": ("default", f"{DEJAVU}Sans.ttf", f"{DEJAVU}Sans-Bold.ttf", f"{DEJAVU}SansMono.ttf", f"{DEJAVU}Serif.ttf"),
+    "held-out": ("default", f"{DEJAVU}Sans.ttf", f"{DEJAVU}SansCondensed.ttf", f"{LIBERATION}Sans-Regular.ttf",
+                 f"{LIBERATION}Sans-Bold.ttf", f"{LIBERATION}Mono-Regular.ttf", f"{LIBERATION}Serif-Regular.ttf"),
+}  # fmt: skip
 SIZES = (10, 14, 20, 28, 40)
 COLOURS = {"white": (255, 255, 255), "yellow": (255, 230, 40), "green": (60, 255, 60), "grey": (170, 170, 170)}
 CONTRASTS = ("full", "medium", "low")
 ABOVE = {"medium": 90, "low": 50}  # grey levels between the ink and the mean of what lies under it
 STYLES = ("plain", "outline", "box", "shadow")
-SURNAMES = ("HAUGLAND", "Brattvoll", "Lindeskov", "QUEIROZ", "Figueira", "Okonjo", "TAMIMI", "Varga", "Sorrento")
-GIVEN = ("Ingrid", "SOLVEIG", "Marta", "Beatriz", "AMINA", "Yara", "Clara", "Noor")
+NAMES = {
+    "dev": (("HAUGLAND", "Brattvoll", "Lindeskov", "QUEIROZ", "Figueira", "Okonjo", "TAMIMI", "Varga", "Sorrento"),
+            ("Ingrid", "SOLVEIG", "Marta", "Beatriz", "AMINA", "Yara", "Clara", "Noor")),
+    "held-out": (("Kjelstad", "MWANGI", "Petrescu", "Oliveira", "DUBOIS", "Halvorsen", "Rahman", "ZIEGLER", "Castillo"),
+                 ("Liv", "ESTHER", "Paula", "Fatou", "Hanne", "RUTH", "Sofia", "Wanjiru")),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Condition:
-    """How a token is drawn; `place`: `tissue` (bright), `dark` (in the region, no echo) or `outside` of the region."""
+    """How a token is drawn; `place`: `tissue` (bright), `dark` (in the region, no echo) or `outside` of the region.
+
+    `contrast`: a name, or grey levels between the ink and the mean of what lies under it.
+    """
 
     face: str
     size_px: int
@@ -41,10 +53,16 @@ class Planted:
     condition: Condition
 
 
-def conditions(rng: np.random.Generator, count: int, places: tuple[str, ...]) -> list[Condition]:
+def conditions(
+    rng: np.random.Generator,
+    count: int,
+    places: tuple[str, ...],
+    split: str = "dev",
+    contrasts: tuple[str, ...] = CONTRASTS,
+) -> list[Condition]:
     """Return `count` conditions in which each value of each factor is as frequent as every other."""
-    faces = tuple(f for f in FACES if f == "default" or (FONT_FOLDER / f).is_file())
-    factors = (faces, SIZES, tuple(COLOURS), CONTRASTS, STYLES, places)
+    faces = tuple(f for f in FACES[split] if f == "default" or (FONT_FOLDER / f).is_file())
+    factors = (faces, SIZES, tuple(COLOURS), contrasts, STYLES, places)
     columns = []
     for values in factors:
         column = [v for _, v in zip(range(count), itertools.cycle(values), strict=False)]
@@ -52,16 +70,17 @@ def conditions(rng: np.random.Generator, count: int, places: tuple[str, ...]) ->
     return [Condition(*row) for row in zip(*columns, strict=True)]
 
 
-def token(rng: np.random.Generator) -> str:
+def token(rng: np.random.Generator, split: str = "dev") -> str:
     """Return an invented name, record number or date."""
+    surnames, given = NAMES[split]
     kind = int(rng.integers(4))
     if kind == 0:
-        return f"{rng.choice(SURNAMES)} {rng.choice(GIVEN)}"
+        return f"{rng.choice(surnames)} {rng.choice(given)}"
     if kind == 1:
         return f"ID {rng.integers(10**6, 10**7)}"
     if kind == 2:
         return f"{rng.integers(10, 29)}.{rng.integers(10, 13)}.{rng.integers(1961, 2004)}"
-    return f"{rng.choice(SURNAMES)}, {rng.integers(10**5, 10**6)}"
+    return f"{rng.choice(surnames)}, {rng.integers(10**5, 10**6)}"
 
 
 def plant(
@@ -118,9 +137,10 @@ def _shade(colour: tuple[int, int, int], contrast: str, under: float) -> tuple[i
     """Return the colour at the wanted distance from what lies under it; darker than it where it cannot be brighter."""
     if contrast == "full":
         return colour
-    level = under + ABOVE[contrast]
+    above = ABOVE[contrast] if contrast in ABOVE else int(contrast)
+    level = under + above
     if level > 255:
-        level = under - ABOVE[contrast]
+        level = under - above
     luma = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
     red, green, blue = (round(min(255.0, max(0.0, c * level / luma))) for c in colour)
     return red, green, blue

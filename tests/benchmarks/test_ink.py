@@ -5,15 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from benchmarks.ink import (
-    holds_token,
-    ink_left,
-    make_clip,
-    phantom_images,
-    plant_several,
-    read_by_tesseract,
-    region_header,
-)
+from benchmarks.ink import holds_token, ink_left, plant_several, read_by_tesseract
+from benchmarks.ink_images import make_clip, phantom_images, region_header
 from benchmarks.planting import Condition
 from fetalflex.deid.pixels import PixelCleaner
 
