@@ -40,7 +40,7 @@ def phantom_images(count: int, first: int = 0) -> Iterator[tuple[str, np.ndarray
         scanner = device(("curved-a", "curved-b")[number % 2])
         planes = list(PLANE_WORDS[scanner.name].values())
         rng = np.random.default_rng(number)
-        picture = image_scene(make_scene(planes[number // 2 % len(planes)], 18 + number % 20, rng), scanner, rng)
+        picture = image_scene(make_scene(planes[number // 2 % len(planes)], 18 + number % 17, rng), scanner, rng)
         yield f"phantom-{scanner.name}", picture.pixels, region_header(picture.pixels.shape, picture.region)
 
 
