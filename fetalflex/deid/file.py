@@ -11,15 +11,16 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, dcmread
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from fetalflex.artifacts import atomic
 from fetalflex.deid.header import clean_header, object_kind, state_pixels_cleaned
 from fetalflex.deid.keys import PseudonymKey
 from fetalflex.deid.profile import Kind
+from fetalflex.dicom.entry import OpenFile, guarded, open_dicom
 from fetalflex.dicom.pixels import to_eight_bits
-from fetalflex.dicom.read import check_image, frame_numbers, guarded, read_header
-from fetalflex.dicom.stream import iter_samples, open_writer, save_little_endian, state_compression
+from fetalflex.dicom.read import FrameReader, frame_numbers
+from fetalflex.dicom.stream import open_writer, save_little_endian, state_compression
 from fetalflex.errors import QuarantineError, Reason
 from fetalflex.params import Deidentify
 
@@ -73,13 +74,13 @@ def deidentify_steps(source: Path, target: Path, request: "Request") -> Iterator
 
     Raises: QuarantineError, as `deidentify_file` does.
     """
-    header = read_header(source)
-    with guarded(Reason.DECODE_FAILED, "header cannot be read"):
-        kind = object_kind(header)
-    if kind == Kind.IMAGE:
-        yield from _image(source, target, header, request)
-    else:
-        yield _annotation(source, target, kind, request)
+    with open_dicom(source) as file:
+        with guarded(Reason.DECODE_FAILED, "header cannot be read"):
+            kind = object_kind(file.header)
+        if kind == Kind.IMAGE:
+            yield from _image(file, target, request)
+            return
+    yield _annotation(source, target, kind, request)
 
 
 @dataclass(frozen=True)
@@ -103,20 +104,23 @@ def make_cleaner(header: Dataset) -> Cleaner:
     return PixelCleaner(header)
 
 
-def _image(source: Path, target: Path, header: Dataset, request: Request) -> Iterator[FileReport]:
-    total = check_image(header)
+def _image(file: OpenFile, target: Path, request: Request) -> Iterator[FileReport]:
+    """Clean an image, frame by frame. The file is opened and checked once; a still is decoded once."""
+    reader, header = FrameReader(file), file.header
+    total = reader.total
     cleaner = make_cleaner(header)
-    cleaner.prepare(_shown(source, header, frame_numbers(total, SAMPLES)))
-    data = read_header(source)
+    if total > 1:
+        cleaner.prepare(_shown(reader, frame_numbers(total, SAMPLES)))
+    data = file.parse_again()
     changes = request.clean(data)
     state_pixels_cleaned(data)
-    syntax = header.file_meta.TransferSyntaxUID
+    syntax = UID(file.syntax)
     with guarded(Reason.DECODE_FAILED, "header cannot be read"):
         raw = int(header.Rows) * int(header.Columns) * int(header.SamplesPerPixel) * total
-    state_compression(data, str(syntax), raw / max(1, source.stat().st_size))
+    state_compression(data, file.syntax, raw / max(1, file.size))
     report = FileReport(Kind.IMAGE.value, str(data.SOPInstanceUID), total, changes=changes)
     with open_writer(target, data, total, "rle" if syntax.is_encapsulated else "native") as writer:
-        for pixels in _shown(source, header, None):
+        for pixels in _shown(reader, range(total)):
             cleaned = cleaner.clean(pixels)
             report.texts += sum(mark.kind == "text" for mark in cleaned.marks)
             report.calipers += sum(mark.kind == "caliper" for mark in cleaned.marks)
@@ -125,10 +129,12 @@ def _image(source: Path, target: Path, header: Dataset, request: Request) -> Ite
     yield report
 
 
-def _shown(source: Path, header: Dataset, numbers: list[int] | None) -> Iterator[Pixels]:
-    for samples, photometric in iter_samples(source, numbers):
+def _shown(reader: FrameReader, numbers: Iterable[int]) -> Iterator[Pixels]:
+    for number in numbers:
+        samples, photometric = reader.samples(number)
         with guarded(Reason.DECODE_FAILED, "colour cannot be read"):
-            yield _upright(to_eight_bits(samples, header, photometric), header)
+            native = samples.astype(samples.dtype.newbyteorder("="), copy=False)
+            yield _upright(to_eight_bits(native, reader.header, photometric), reader.header)
 
 
 def _upright(pixels: Pixels, header: Dataset) -> Pixels:

@@ -79,6 +79,12 @@ class OpenFile:
     syntax: str
     pixels: PixelPlace | None
 
+    def parse_again(self) -> Dataset:
+        """Return another header of its own, to be changed while `header` stays; its structure was checked already."""
+        self.stream.seek(0)
+        with guarded(Reason.DECODE_FAILED, "header cannot be read"):
+            return dcmread(self.stream, stop_before_pixels=True)
+
 
 @contextmanager
 def quiet() -> Iterator[None]:

@@ -6,6 +6,7 @@ C.11.2.1.2.1 (linear window).
 
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
@@ -63,12 +64,29 @@ def find_colour(pixels: Grey) -> npt.NDArray[np.bool_] | None:
 
 def _to_rgb(samples: npt.NDArray[Any], header: Dataset, photometric: str) -> Grey:
     if photometric == "PALETTE COLOR":
-        samples = apply_color_lut(samples, header)
-    elif samples.ndim == 3 and photometric in ("YBR_FULL", "YBR_FULL_422"):
+        return _through_palette(samples, header)
+    if samples.ndim == 3 and photometric in ("YBR_FULL", "YBR_FULL_422"):
         samples = convert_color_space(samples, "YBR_FULL", "RGB")
     if samples.ndim != 3 or samples.shape[-1] not in (3, 4):
         raise QuarantineError(Reason.DECODE_FAILED, f"{samples.ndim}-dimensional samples where colour is announced")
-    rgb = samples[..., :3]
+    return _eight_bit_colour(samples)
+
+
+def _through_palette(samples: npt.NDArray[Any], header: Dataset) -> Grey:
+    """Return the colours [H, W, 3] of palette indices [H, W]: each index is looked up in the file's palette once."""
+    if samples.ndim != 2:
+        raise QuarantineError(Reason.DECODE_FAILED, f"{samples.ndim}-dimensional samples are no indices of a palette")
+    if samples.dtype.kind != "u":
+        return _eight_bit_colour(apply_color_lut(samples, header))
+    count = 256 if samples.dtype == np.uint8 else int(samples.max(initial=0)) + 1
+    table = _eight_bit_colour(apply_color_lut(np.arange(count, dtype=samples.dtype)[None], header))[0]
+    if samples.dtype == np.uint8:
+        return np.asarray(cv2.merge([cv2.LUT(samples, channel) for channel in table.T.copy()]), dtype=np.uint8)
+    return table[samples]
+
+
+def _eight_bit_colour(rgb: npt.NDArray[Any]) -> Grey:
+    rgb = rgb[..., :3]  # a palette may have a fourth channel
     if rgb.dtype.itemsize == 2:
         # Palettes and samples of 16 bits fill their range; a few makers store 8-bit entries in 16 bits.
         rgb = rgb >> 8 if int(rgb.max()) > 255 else rgb

@@ -7,11 +7,11 @@ Source: DICOM PS3.3 C.8.5.5 (US Region Calibration) and 10.7.1.1 (Pixel Spacing)
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from pydicom import Dataset
-from scipy import ndimage
 
 from fetalflex.errors import QuarantineError, Reason
 
@@ -136,11 +136,15 @@ def find_region(grey: Grey) -> Rectangle:
 
     Raises: QuarantineError no_ultrasound_region where no area is larger than 5 % of the screen.
     """
-    sector, step = find_sector(grey)
-    ys, xs = np.nonzero(sector)
+    return surround(*find_sector(grey), grey.shape)
+
+
+def surround(sector: Mask, step: int, shape: tuple[int, ...]) -> Rectangle:
+    """Return the rectangle around blocks of `step` pixels, with a margin, within a screen of `shape`."""
+    ys, xs = np.nonzero(sector.any(axis=1))[0], np.nonzero(sector.any(axis=0))[0]
     left, top = max(0, int(xs.min()) * step - MARGIN), max(0, int(ys.min()) * step - MARGIN)
     right, bottom = (int(xs.max()) + 1) * step + MARGIN, (int(ys.max()) + 1) * step + MARGIN
-    return left, top, min(grey.shape[1], right), min(grey.shape[0], bottom)
+    return left, top, min(shape[1], right), min(shape[0], bottom)
 
 
 def find_sector(grey: Grey) -> tuple[Mask, int]:
@@ -150,25 +154,37 @@ def find_sector(grey: Grey) -> tuple[Mask, int]:
     """
     step = max(1, max(grey.shape) // 320)
     height, width = (n // step for n in grey.shape)
-    blocks = (grey > _background(grey))[: height * step, : width * step].reshape(height, step, width, step)
+    _, over = cv2.threshold(grey[: height * step, : width * step], int(_background(grey)), 1, cv2.THRESH_BINARY)
+    # Area interpolation by a whole number is the mean of each block. All in C++: this runs on every still.
+    share = cv2.resize(over.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
     # Letters cover a third of their line, speckle most of its area: density tells them apart.
-    dense = ndimage.uniform_filter(blocks.mean(axis=(1, 3)), 5, mode="constant") > TISSUE_DENSITY
-    bright = ndimage.binary_dilation(dense, iterations=2)
-    joined = ndimage.binary_opening(ndimage.binary_closing(np.pad(bright, 4), iterations=3), iterations=3)[4:-4, 4:-4]
-    labels, count = ndimage.label(joined)
-    sizes = np.bincount(labels.ravel())[1:] if count else np.zeros(0, np.int64)
-    area = int(sizes.max()) if count else 0
-    if area < SMALLEST_REGION * bright.size:
+    dense = cv2.blur(share, (5, 5), borderType=cv2.BORDER_CONSTANT) > TISSUE_DENSITY
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    # A dark rim lets areas close and open at the screen's edge as within it.
+    area = np.pad(cv2.dilate(dense.view(np.uint8), cross, iterations=2), 4)
+    for operation in (cv2.MORPH_CLOSE, cv2.MORPH_OPEN):
+        area = cv2.morphologyEx(area, operation, cross, iterations=3)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(area[4:-4, 4:-4], connectivity=4)
+    sizes = stats[1:count, cv2.CC_STAT_AREA]
+    largest = int(sizes.max(initial=0))
+    if largest < SMALLEST_REGION * share.size:
         raise QuarantineError(
-            Reason.NO_ULTRASOUND_REGION, f"the largest bright area is {100 * area / bright.size:.1f} % of the screen"
+            Reason.NO_ULTRASOUND_REGION, f"the largest bright area is {100 * largest / share.size:.1f} % of the screen"
         )
-    return np.isin(labels, np.nonzero(sizes >= COMPANION * area)[0] + 1), step
+    kept = np.concatenate([[False], sizes >= COMPANION * largest])
+    return kept[labels], step
 
 
 def _background(grey: Grey) -> float:
     """Return the level above which a pixel counts as bright: a third of the image's typical level, within limits."""
-    bright = grey[grey > BACKGROUND[0]]
-    return float(np.clip(np.median(bright) / 3, *BACKGROUND)) if bright.size else BACKGROUND[1]
+    counts = np.asarray(cv2.calcHist([grey], [0], None, [256], [0, 256]), dtype=np.int64).ravel()
+    counts[: int(BACKGROUND[0]) + 1] = 0
+    total = int(counts.sum())
+    if not total:
+        return BACKGROUND[1]
+    ranks = np.cumsum(counts)
+    median = (np.searchsorted(ranks, (total + 1) // 2) + np.searchsorted(ranks, total // 2 + 1)) / 2
+    return float(np.clip(median / 3, *BACKGROUND))
 
 
 def fit_geometry(crop: Rectangle, spacing_mm: tuple[float, float] | None, max_side_px: int) -> Geometry:
