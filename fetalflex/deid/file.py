@@ -108,38 +108,42 @@ def _image(file: OpenFile, target: Path, request: Request) -> Iterator[FileRepor
     """Clean an image, frame by frame. The file is opened and checked once; a still is decoded once."""
     reader, header = FrameReader(file), file.header
     total = reader.total
-    cleaner = make_cleaner(header)
+    cleaner, frames, data = make_cleaner(header), range(total), header
+    cleaned: Iterator[Any]
     if total > 1:
         cleaner.prepare(_shown(reader, frame_numbers(total, SAMPLES)))
-    data = file.parse_again()
-    changes = request.clean(data)
-    state_pixels_cleaned(data)
-    syntax = UID(file.syntax)
+        cleaned, data = map(cleaner.clean, _shown(reader, frames)), file.parse_again()
+    else:  # nothing asks for the header as it was, once the one frame is clean
+        cleaned = iter([cleaner.clean(pixels) for pixels in _shown(reader, frames)])
+    inverted = _is_inverted(header)
     with guarded(Reason.DECODE_FAILED, "header cannot be read"):
         raw = int(header.Rows) * int(header.Columns) * int(header.SamplesPerPixel) * total
+    changes = request.clean(data)
+    state_pixels_cleaned(data)
     state_compression(data, file.syntax, raw / max(1, file.size))
     report = FileReport(Kind.IMAGE.value, str(data.SOPInstanceUID), total, changes=changes)
-    with open_writer(target, data, total, "rle" if syntax.is_encapsulated else "native") as writer:
-        for pixels in _shown(reader, range(total)):
-            cleaned = cleaner.clean(pixels)
-            report.texts += sum(mark.kind == "text" for mark in cleaned.marks)
-            report.calipers += sum(mark.kind == "caliper" for mark in cleaned.marks)
-            writer.add(_upright(cleaned.pixels, header))
+    with open_writer(target, data, total, "rle" if UID(file.syntax).is_encapsulated else "native") as writer:
+        for frame in cleaned:
+            report.texts += sum(mark.kind == "text" for mark in frame.marks)
+            report.calipers += sum(mark.kind == "caliper" for mark in frame.marks)
+            writer.add(255 - frame.pixels if inverted else frame.pixels)
             yield report
     yield report
 
 
 def _shown(reader: FrameReader, numbers: Iterable[int]) -> Iterator[Pixels]:
+    """Yield frames as they are to be cleaned. MONOCHROME1, where white is 0, is inverted: blanking paints black."""
+    inverted = _is_inverted(reader.header)
     for number in numbers:
         samples, photometric = reader.samples(number)
         with guarded(Reason.DECODE_FAILED, "colour cannot be read"):
             native = samples.astype(samples.dtype.newbyteorder("="), copy=False)
-            yield _upright(to_eight_bits(native, reader.header, photometric), reader.header)
+            shown = to_eight_bits(native, reader.header, photometric)
+        yield 255 - shown if inverted else shown
 
 
-def _upright(pixels: Pixels, header: Dataset) -> Pixels:
-    """Invert MONOCHROME1, where white is 0: blanking paints black. Its own inverse."""
-    return 255 - pixels if header.get("PhotometricInterpretation") == "MONOCHROME1" else pixels
+def _is_inverted(header: Dataset) -> bool:
+    return bool(header.get("PhotometricInterpretation") == "MONOCHROME1")
 
 
 def _annotation(source: Path, target: Path, kind: Kind, request: Request) -> FileReport:

@@ -87,7 +87,7 @@ class PixelCleaner:
         return Cleaned(clean, gone, tuple(marks))
 
     def _look(self, frames: list[Pixels]) -> "_Static":
-        brightest = strongest_channel(np.maximum.reduce(frames))
+        brightest = strongest_channel(frames[0] if len(frames) == 1 else np.maximum.reduce(frames))
         kept = find_kept(self._header, brightest)
         window = _window(kept)
         if not self._ocr:
@@ -135,7 +135,8 @@ def strongest_channel(pixels: Pixels) -> Grey:
     """Return the strongest channel [H, W]: coloured ink stands out of grey tissue there, more than in the luma."""
     if pixels.ndim == 2:
         return pixels
-    return np.maximum(np.maximum(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
+    red, green, blue = cv2.split(pixels)
+    return np.asarray(cv2.max(cv2.max(red, green), blue), dtype=np.uint8)
 
 
 def _is_cross(box: Box, texts: tuple[Box, ...], calipers: list[Box]) -> bool:
