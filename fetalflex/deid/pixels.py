@@ -16,7 +16,7 @@ from pydicom import Dataset
 
 from fetalflex.deid.calipers import find_calipers
 from fetalflex.deid.sector import find_kept
-from fetalflex.deid.text import Box, TextCache, strokes
+from fetalflex.deid.text import STRONG_PX, Box, TextCache, strokes
 from fetalflex.dicom.region import Grey, Mask
 
 Pixels = npt.NDArray[np.uint8]
@@ -25,7 +25,10 @@ SAMPLES = 5  # frames of a clip that are looked at before it is cleaned
 CONTEXT_PX = 32  # around the ultrasound: text across its edge is found whole
 CROSS_PX, ALONE_PX = 48, 24  # a padded box around one cross; as far as that no letter may stand
 WINDOW_PX = (9, 25)  # rows, columns: a few letters
-NEW_STROKES = 0.12  # of a window that were no strokes in the sampled frames
+NEW_STROKES = 0.24  # of a window are strong strokes that the sampled frames do not have: there may be letters
+NEAR_STROKES = 0.12  # around there, what belongs to the same line
+NEW_MARGIN_PX = 40  # what is looked at around new strokes: the reach of the local roughness
+MOST_NEW = 0.4  # of the window: then all of it is looked at
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,15 @@ class PixelCleaner:
         Raises: QuarantineError no_ultrasound_region, where `prepare` was not called.
         """
         static = self._static or self._look([pixels])
-        grey = strongest_channel(pixels) if self._ocr else pixels
-        texts = static.texts
-        if self._ocr and self._static is not None and static.has_new(grey):
-            texts = texts + self._find(pixels, static.window)
+        texts, calipers = static.texts, list(static.calipers)
+        if self._ocr and self._static is not None:
+            grey = strongest_channel(pixels)
+            for place in static.find_new(grey):
+                texts = texts + self._find(pixels, place)
+                calipers += self._calipers(grey, place)
         # Both in C++: a boolean index over a colour frame costs as much as decoding it.
         clean: Pixels = np.asarray(cv2.bitwise_and(pixels, pixels, mask=static.kept.view(np.uint8)), dtype=np.uint8)
         marks = []
-        calipers = self._calipers(grey, static)
         for box in texts:
             x0, y0, x1, y1 = box
             if static.kept[y0:y1, x0:x1].any() and not _is_cross(box, texts, calipers):
@@ -91,44 +95,59 @@ class PixelCleaner:
         kept = find_kept(self._header, brightest)
         window = _window(kept)
         if not self._ocr:
-            return _Static(kept, window, (), np.zeros((0, 0), bool))
+            return _Static(kept, window, (), (), np.zeros((0, 0), bool))
         texts = set(self._find(frames[0], window))
         middle = frames[0]
         if len(frames) > 1:
             # Speckle moves and text does not: it stands out of the median.
             middle = np.median(np.stack(frames), axis=0).astype(np.uint8)
             texts.update(self._find(middle, window))
-        return _Static(kept, window, tuple(sorted(texts)), strokes(_cut(strongest_channel(middle), window)))
+        grey = strongest_channel(middle)
+        known = strokes(_cut(grey, window)) if len(frames) > 1 else np.zeros((0, 0), bool)
+        return _Static(kept, window, tuple(sorted(texts)), tuple(self._calipers(grey, window)), known)
 
     def _find(self, pixels: Pixels, window: Box) -> tuple[Box, ...]:
         x, y = window[:2]
         return tuple((a + x, b + y, c + x, d + y) for a, b, c, d in self._texts.find(_cut(pixels, window)))
 
-    def _calipers(self, grey: Grey, static: "_Static") -> list[Box]:
-        x, y = static.window[:2]
-        found = find_calipers(_cut(grey, static.window)) if self._ocr else ()
-        return [(a + x, b + y, c + x, d + y) for a, b, c, d in found]
+    def _calipers(self, grey: Grey, window: Box) -> list[Box]:
+        x, y = window[:2]
+        return [(a + x, b + y, c + x, d + y) for a, b, c, d in find_calipers(_cut(grey, window))]
 
 
 @dataclass(frozen=True, eq=False)
 class _Static:
-    """What is the same in all frames: the ultrasound, the window around it, texts, and strokes within the window."""
+    """What is the same in all frames: the ultrasound, the window around it, what is written, strokes of the window."""
 
     kept: Mask
     window: Box
     texts: tuple[Box, ...]
+    calipers: tuple[Box, ...]
     strokes: Mask
 
-    def has_new(self, grey: Grey) -> bool:
-        """Whether a frame may have text that the sampled frames do not have: many new strokes in a small window."""
-        cut = _cut(grey, self.window)
-        near = cv2.dilate(self.strokes.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-        new = strokes(cut) & ~near
+    def find_new(self, grey: Grey) -> list[Box]:
+        """Return where a frame may have text that the sampled frames do not have: dense new strokes, with a margin.
+
+        Moving speckle makes strokes, too, but letters are denser than it. The whole window where much is dense.
+        """
         x, y = self.window[:2]
+        new = strokes(_cut(grey, self.window), STRONG_PX)
+        new[cv2.dilate(self.strokes.view(np.uint8), np.ones((3, 3), np.uint8)) > 0] = False
         for x0, y0, x1, y1 in self.texts:
             new[max(0, y0 - y) : max(0, y1 - y), max(0, x0 - x) : max(0, x1 - x)] = False
-        dense = cv2.blur(new.astype(np.float32), WINDOW_PX[::-1])
-        return bool(dense.max(initial=0) > NEW_STROKES)
+        dense = np.asarray(cv2.blur(new.astype(np.float32), WINDOW_PX[::-1]))
+        if dense.max(initial=0) <= NEW_STROKES:
+            return []
+        count, labels, stats, _ = cv2.connectedComponentsWithStats((dense > NEAR_STROKES).view(np.uint8))
+        sure = np.unique(labels[dense > NEW_STROKES])
+        grown = np.zeros(dense.shape, np.uint8)
+        for left, top, width, height, _ in stats[sure[sure > 0]]:
+            grown[max(0, top - NEW_MARGIN_PX) : top + height + NEW_MARGIN_PX,
+                  max(0, left - NEW_MARGIN_PX) : left + width + NEW_MARGIN_PX] = 1  # fmt: skip
+        if grown.mean() > MOST_NEW:
+            return [self.window]
+        count, _, stats, _ = cv2.connectedComponentsWithStats(grown)
+        return [(int(a) + x, int(b) + y, int(a + w) + x, int(b + h) + y) for a, b, w, h, _ in stats[1:count]]
 
 
 def strongest_channel(pixels: Pixels) -> Grey:

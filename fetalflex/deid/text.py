@@ -76,10 +76,13 @@ def find_text(pixels: Grey) -> tuple[Box, ...]:
     return tuple(sorted({_pad(_follow(box, summed), grey.shape) for box in boxes}))
 
 
-def strokes(grey: Grey) -> Mask:
-    """Return where a picture [H, W] has strokes that stand out of their surroundings, bool [H, W]; no network."""
+def strokes(grey: Grey, least: float = STROKE_PX) -> Mask:
+    """Return where a picture [H, W] has strokes that stand out of their surroundings, bool [H, W]; no network.
+
+    `least`: grey levels that a stroke deviates beyond the dead zone.
+    """
     deviation, roughness = _deviation(grey)
-    return np.asarray(np.abs(deviation) > 2 * roughness + STROKE_PX)
+    return np.asarray(np.abs(deviation) > DEAD * roughness + least)
 
 
 class TextCache:
