@@ -15,8 +15,9 @@ import numpy.typing as npt
 from pydicom import Dataset
 
 from fetalflex.deid.calipers import find_calipers
+from fetalflex.deid.motion import Usual
 from fetalflex.deid.sector import find_kept
-from fetalflex.deid.text import STRONG_PX, Box, TextCache, strokes
+from fetalflex.deid.text import Box, TextCache
 from fetalflex.dicom.region import Grey, Mask
 
 Pixels = npt.NDArray[np.uint8]
@@ -24,11 +25,7 @@ BLANK = 0
 SAMPLES = 5  # frames of a clip that are looked at before it is cleaned
 CONTEXT_PX = 32  # around the ultrasound: text across its edge is found whole
 CROSS_PX, ALONE_PX = 48, 24  # a padded box around one cross; as far as that no letter may stand
-WINDOW_PX = (9, 25)  # rows, columns: a few letters
-NEW_STROKES = 0.24  # of a window are strong strokes that the sampled frames do not have: there may be letters
-NEAR_STROKES = 0.12  # around there, what belongs to the same line
-NEW_MARGIN_PX = 40  # what is looked at around new strokes: the reach of the local roughness
-MOST_NEW = 0.4  # of the window: then all of it is looked at
+FEWEST = 3  # sampled frames that tell what is usual
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,9 @@ class PixelCleaner:
 
         Raises: QuarantineError no_ultrasound_region where the header names none and none is found.
         """
-        self._static = self._look(list(frames))
+        several = list(frames)
+        # Of fewer, none is the usual one: each frame is looked at whole.
+        self._static = self._look(several) if len(several) >= FEWEST else None
 
     def clean(self, pixels: Pixels) -> Cleaned:
         """Return a frame without text: uint8 [H, W] grey or [H, W, 3] RGB, in source pixels.
@@ -73,11 +72,9 @@ class PixelCleaner:
         """
         static = self._static or self._look([pixels])
         texts, calipers = static.texts, list(static.calipers)
-        if self._ocr and self._static is not None:
-            grey = strongest_channel(pixels)
-            for place in static.find_new(grey):
-                texts = texts + self._find(pixels, place)
-                calipers += self._calipers(grey, place)
+        if self._static is not None and static.usual is not None:
+            new, drawn = self._look_anew(pixels, static, static.usual)
+            texts, calipers = texts + new, calipers + drawn
         # Both in C++: a boolean index over a colour frame costs as much as decoding it.
         clean: Pixels = np.asarray(cv2.bitwise_and(pixels, pixels, mask=static.kept.view(np.uint8)), dtype=np.uint8)
         marks = []
@@ -95,16 +92,32 @@ class PixelCleaner:
         kept = find_kept(self._header, brightest)
         window = _window(kept)
         if not self._ocr:
-            return _Static(kept, window, (), (), np.zeros((0, 0), bool))
+            return _Static(kept, window)
         texts = set(self._find(frames[0], window))
-        middle = frames[0]
-        if len(frames) > 1:
-            # Speckle moves and text does not: it stands out of the median.
-            middle = np.median(np.stack(frames), axis=0).astype(np.uint8)
-            texts.update(self._find(middle, window))
+        if len(frames) == 1:
+            return _Static(kept, window, tuple(sorted(texts)), tuple(self._calipers(brightest, window)))
+        # Speckle moves and text does not: it stands out of the median (the brighter one of an even number).
+        middle = np.partition(np.stack(frames), len(frames) // 2, axis=0)[len(frames) // 2]
+        texts.update(self._find(middle, window))
         grey = strongest_channel(middle)
-        known = strokes(_cut(grey, window)) if len(frames) > 1 else np.zeros((0, 0), bool)
-        return _Static(kept, window, tuple(sorted(texts)), tuple(self._calipers(grey, window)), known)
+        found = tuple(sorted(texts)), tuple(self._calipers(grey, window))
+        usual = Usual(_cut(grey, window), [_cut(strongest_channel(f), window) for f in frames])
+        return _Static(kept, window, *found, usual)
+
+    def _look_anew(self, pixels: Pixels, static: "_Static", usual: Usual) -> tuple[tuple[Box, ...], list[Box]]:
+        """Return texts and calipers of a clip's frame that its sampled frames do not have."""
+        grey = strongest_channel(pixels)
+        x, y = static.window[:2]
+        known = [(a - x, b - y, c - x, d - y) for a, b, c, d in static.texts]
+        texts: tuple[Box, ...] = ()
+        calipers: list[Box] = []
+        for a, b, c, d in usual.find_new(_cut(grey, static.window), known):
+            place = a + x, b + y, c + x, d + y
+            calipers += self._calipers(grey, place)
+            texts = texts or self._find(pixels, place)
+        # A place shows that there is text; where all of it ends is seen best within the whole.
+        texts += self._find(pixels, static.window) if texts else ()
+        return texts, calipers
 
     def _find(self, pixels: Pixels, window: Box) -> tuple[Box, ...]:
         x, y = window[:2]
@@ -117,37 +130,13 @@ class PixelCleaner:
 
 @dataclass(frozen=True, eq=False)
 class _Static:
-    """What is the same in all frames: the ultrasound, the window around it, what is written, strokes of the window."""
+    """What is the same in all frames: the ultrasound, the window around it, what is written, how strokes lie there."""
 
     kept: Mask
     window: Box
-    texts: tuple[Box, ...]
-    calipers: tuple[Box, ...]
-    strokes: Mask
-
-    def find_new(self, grey: Grey) -> list[Box]:
-        """Return where a frame may have text that the sampled frames do not have: dense new strokes, with a margin.
-
-        Moving speckle makes strokes, too, but letters are denser than it. The whole window where much is dense.
-        """
-        x, y = self.window[:2]
-        new = strokes(_cut(grey, self.window), STRONG_PX)
-        new[cv2.dilate(self.strokes.view(np.uint8), np.ones((3, 3), np.uint8)) > 0] = False
-        for x0, y0, x1, y1 in self.texts:
-            new[max(0, y0 - y) : max(0, y1 - y), max(0, x0 - x) : max(0, x1 - x)] = False
-        dense = np.asarray(cv2.blur(new.astype(np.float32), WINDOW_PX[::-1]))
-        if dense.max(initial=0) <= NEW_STROKES:
-            return []
-        count, labels, stats, _ = cv2.connectedComponentsWithStats((dense > NEAR_STROKES).view(np.uint8))
-        sure = np.unique(labels[dense > NEW_STROKES])
-        grown = np.zeros(dense.shape, np.uint8)
-        for left, top, width, height, _ in stats[sure[sure > 0]]:
-            grown[max(0, top - NEW_MARGIN_PX) : top + height + NEW_MARGIN_PX,
-                  max(0, left - NEW_MARGIN_PX) : left + width + NEW_MARGIN_PX] = 1  # fmt: skip
-        if grown.mean() > MOST_NEW:
-            return [self.window]
-        count, _, stats, _ = cv2.connectedComponentsWithStats(grown)
-        return [(int(a) + x, int(b) + y, int(a + w) + x, int(b + h) + y) for a, b, w, h, _ in stats[1:count]]
+    texts: tuple[Box, ...] = ()
+    calipers: tuple[Box, ...] = ()
+    usual: Usual | None = None
 
 
 def strongest_channel(pixels: Pixels) -> Grey:
