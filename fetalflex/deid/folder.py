@@ -23,10 +23,10 @@ from fetalflex.errors import ArtifactError, QuarantineError, Reason, SourceError
 from fetalflex.params import Deidentify
 
 JOURNAL, SETTINGS = ".deidentify.jsonl", ".deidentify.json"
-# Clips of thousands of frames are real; each frame is an answer, so a file that hangs is still noticed. A worker is
-# replaced once it has grown by a quarter of its memory: the text reader's models alone, loaded late, take 260 MiB.
-BUDGET = Budget(memory_bytes=2**31, message_s=120, file_s=3600)
-PRELOAD = ("fetalflex.deid.worker", "fetalflex.deid.pixels")
+# Clips of thousands of frames are real; each frame is an answer, so a file that hangs is still noticed.
+BUDGET = Budget(memory_bytes=512 * 2**20, message_s=120, file_s=3600)
+# The text detector is loaded once a worker, and does not count against the memory of its files.
+PRELOAD = ("fetalflex.deid.worker", "fetalflex.deid.pixels", "fetalflex.deid.ocr:warm_up")
 
 
 @dataclass(frozen=True)
