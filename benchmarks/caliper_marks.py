@@ -63,7 +63,7 @@ def judge(image: Path, marks: list[tuple[str, list[float]]], tally: dict[str, li
     for x0, y0, x1, y1 in [m.box for m in cleaned.marks]:
         covered[y0:y1, x0:x1] = True
     crosses = [((x0 + x1) / 2, (y0 + y1) / 2) for x0, y0, x1, y1 in found]
-    near = ndimage.binary_dilation(covered, iterations=LINE_REACH_PX // 2)
+    near = ndimage.binary_dilation(covered, iterations=LINE_REACH_PX)
     truth = np.ones(pixels.shape, bool)
     center = image.name.split("_")[1]
     for kind, numbers in marks:

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,8 @@ def run_stills(name: str, arguments: argparse.Namespace, data: Path | None, tall
     places = places if name in ("phantom", "us_dicom") else places[:3]
     contrasts = CURVE if arguments.curve else CONTRASTS
     queue = conditions(rng, arguments.images * PER_IMAGE, places, arguments.split, contrasts)
+    if arguments.curve:
+        queue = [replace(condition, style="plain") for condition in queue]
     for number, (source, pixels, header) in enumerate(images_of(name, data, arguments.split, arguments.images)):
         if number % 2 and pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=-1)
@@ -211,7 +214,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--split", choices=list(SPLITS), default="held-out")
-    parser.add_argument("--curve", action="store_true", help="many contrasts, over tissue only, no clips")
+    parser.add_argument(
+        "--curve", action="store_true", help="many contrasts, plain letters, over tissue only, no clips"
+    )
     parser.add_argument("--sources", default="phantom,hc18,african,barcelona,us_dicom")
     arguments = parser.parse_args()
     tally = Tally(shutil.which("tesseract") is not None and not arguments.curve)

@@ -20,8 +20,9 @@ CROSS_LIKENESS = 0.72  # normalised correlation with the drawn cross
 CROSS_CONTRAST = 70  # grey levels of a cross beyond its surroundings
 DOT_CONTRAST = 35
 DOT_PX, DOT_SIDE_PX = 20, 5  # pixels of a dot, of its longer side
-STEP_PX = (3.5, 22.0)  # from dot to dot
-STEP_ERROR = 1.2  # pixels that a dot may be away from where the two before say
+STEP_PX = (3.5, 30.0)  # from dot to dot
+STEP_ERROR = 1.2  # pixels that a dot may be away from where the two before say, on a line
+BEND = 0.28  # of a step that it may be away on an ellipse, which turns by up to that angle from dot to dot
 LEVEL_ERROR = 0.25  # of a dot's brightness
 CHANCE = 1e-3  # rows expected by chance in a picture
 DENSE = 0.9  # of the dots stand no thicker than where chance is reckoned
@@ -85,7 +86,7 @@ def _chains(deviation: Floats) -> list[Box]:
     if len(chosen) < SHORTEST:
         return []
     dots = np.array([[(s.start + s.stop - 1) / 2 for s in slices[i]] for i in chosen])
-    found = sorted(_rows(dots, np.asarray(levels)[chosen]))
+    found = sorted(set().union(*(_rows(dots, np.asarray(levels)[chosen], bend) for bend in (0.0, BEND))))
     return [
         (max(0, x.start - RIM_PX), max(0, y.start - RIM_PX), x.stop + RIM_PX, y.stop + RIM_PX)
         for y, x in (slices[chosen[i]] for i in found)
@@ -96,8 +97,10 @@ def _side(found: tuple[slice, slice]) -> int:
     return int(max(s.stop - s.start for s in found))
 
 
-def _rows(dots: npt.NDArray[np.float64], levels: Floats) -> set[int]:
+def _rows(dots: npt.NDArray[np.float64], levels: Floats, bend: float) -> set[int]:
     """Return the dots of rows in which each step and level repeats those before; all rows grow together.
+
+    `bend`: the share of a step that the next may differ by: 0 for lines, more for ellipses.
 
     How long a row must be follows from the picture: so long that fewer than CHANCE rows are expected among as
     many dots without order. Source: Desolneux, Moisan, Morel, Meaningful alignments, IJCV 2000;40:7-23 (number
@@ -108,16 +111,20 @@ def _rows(dots: npt.NDArray[np.float64], levels: Floats) -> set[int]:
     pairs = np.concatenate([pairs, pairs[:, ::-1]])
     steps = dots[pairs[:, 1]] - dots[pairs[:, 0]]
     rows = pairs[(np.hypot(*steps.T) >= STEP_PX[0]) & _alike(levels[pairs[:, 1]], levels[pairs[:, 0]])]
-    needed = _shortest_row(len(rows), len(pairs), dots, tree)
+    steps = dots[rows[:, 1]] - dots[rows[:, 0]]
+    error_px = max(STEP_ERROR, bend * float(np.hypot(*steps.T).mean())) if len(rows) else STEP_ERROR
+    needed = _shortest_row((len(rows), len(pairs)), error_px, dots, tree)
     if needed is None:
         return set()
-    steps = dots[rows[:, 1]] - dots[rows[:, 0]]
     for _ in range(needed - 2):
         last = dots[rows[:, -1]]
         distance, following = tree.query(last + steps)
-        goes_on = (distance <= STEP_ERROR) & _alike(levels[following], levels[rows].mean(axis=1))
+        goes_on = distance <= np.maximum(STEP_ERROR, bend * np.hypot(*steps.T))
+        goes_on &= _alike(levels[following], levels[rows].mean(axis=1))
         goes_on &= (following[:, None] != rows).all(axis=1)
-        steps = (0.5 * steps + 0.5 * (dots[following] - last))[goes_on]
+        # A line's step is known better from dot to dot; an ellipse's is the last one.
+        kept = 0.0 if bend else 0.5
+        steps = (kept * steps + (1 - kept) * (dots[following] - last))[goes_on]
         rows = np.concatenate([rows, following[:, None]], axis=1)[goes_on]
     return {int(i) for i in rows.ravel()}
 
@@ -127,13 +134,19 @@ def _alike(one: Floats, other: Floats) -> npt.NDArray[np.bool_]:
     return np.asarray(np.abs(one - other) <= LEVEL_ERROR * np.maximum(one, other))
 
 
-def _shortest_row(starts: int, pairs: int, dots: npt.NDArray[np.float64], tree: cKDTree) -> int | None:
-    """Return how many dots a row must have, or None where there are too many dots for any row to mean something."""
+def _shortest_row(
+    starts_of: tuple[int, int], error_px: float, dots: npt.NDArray[np.float64], tree: cKDTree
+) -> int | None:
+    """Return how many dots a row must have, or None where there are too many dots for any row to mean something.
+
+    `starts_of`: pairs of like dots, of all pairs.
+    """
+    starts, pairs = starts_of
     if not starts:
         return None
     # Dots without order are Poisson; where they stand thickest, a row by chance is likeliest.
     near = np.quantile(tree.query_ball_point(dots, STEP_PX[1], return_length=True), DENSE) / (np.pi * STEP_PX[1] ** 2)
-    likely = (1 - np.exp(-near * np.pi * STEP_ERROR**2)) * min(1.0, starts / pairs)
+    likely = (1 - np.exp(-near * np.pi * error_px**2)) * min(1.0, starts / pairs)
     more = np.log(CHANCE / starts) / np.log(likely)
     needed = max(SHORTEST, 2 + int(np.ceil(more)))
     return needed if needed <= LONGEST else None

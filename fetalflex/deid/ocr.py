@@ -1,6 +1,6 @@
-"""Text in pictures: the detection network and the reader of `rapidocr`, each loaded when it is first used.
+"""Text in pictures: the detection network of `rapidocr`, loaded when it is first used. Nothing is read: all text goes.
 
-The models are files of the wheel (PP-OCRv6, small); nothing is fetched. One thread, no memory arena, so that a worker
+The model is a file of the wheel (PP-OCRv6, small); nothing is fetched. One thread, no memory arena, so that a worker
 stays small. We take the detector's probability map, not its boxes: what is blanked must hold every stroke.
 """
 
@@ -17,10 +17,9 @@ from fetalflex.errors import StageError
 
 Grey = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-DETECTOR, READER = "PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"
+DETECTOR = "PP-OCRv6_det_small.onnx"
 TILE, OVERLAP = 640, 96  # pixels of the scaled picture: bounds the network's memory
 STRIDE = 32  # the network wants sides that are multiples of it
-LINE_HEIGHT = 48  # pixels of a line that is read
 
 
 def warm_up() -> None:
@@ -42,19 +41,6 @@ def detect_map(picture: Grey, scale: float) -> Floats:
             part = found[y0:y1, x0:x1]
             np.maximum(part, _run_detector(scaled[y0:y1, x0:x1]), out=part)
     return np.asarray(cv2.resize(found, picture.shape[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-
-
-def read_line(picture: Grey) -> tuple[str, float]:
-    """Return the text of a picture [H, W] of one line, and the mean confidence of its characters (0 where none)."""
-    session, characters = _reader()
-    width = max(LINE_HEIGHT, round(picture.shape[1] * LINE_HEIGHT / picture.shape[0]))
-    scaled = np.asarray(cv2.resize(picture, (width, LINE_HEIGHT), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-    scores = session.run(None, {session.get_inputs()[0].name: _normalise(scaled)})[0][0]
-    best, sure = scores.argmax(axis=1), scores.max(axis=1)
-    # Greedy decoding of connectionist temporal classification: repeats count once, class 0 is the blank.
-    kept = (best > 0) & np.concatenate([[True], best[1:] != best[:-1]])
-    text = "".join(characters[int(i) - 1] for i in best[kept] if int(i) - 1 < len(characters))
-    return text, float(sure[kept].mean()) if kept.any() else 0.0
 
 
 def _run_detector(part: Grey) -> Floats:
@@ -92,9 +78,3 @@ def _session(name: str) -> Any:
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-
-
-@cache
-def _reader() -> tuple[Any, list[str]]:
-    session = _session(READER)
-    return session, session.get_modelmeta().custom_metadata_map["character"].splitlines()

@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from benchmarks.ink import holds_token, ink_left, plant_several, read_by_tesseract
+from benchmarks.ink import holds_token, ink_left, plant_several, read_by_tesseract, wilson
 from benchmarks.ink_images import make_clip, phantom_images, region_header
-from benchmarks.planting import Condition
+from benchmarks.planting import Condition, conditions
 from fetalflex.deid.pixels import PixelCleaner
 
 CONDITIONS = [
@@ -45,3 +45,21 @@ def test_a_second_engine_reads_what_was_planted_and_none_of_it_after_cleaning() 
     cleaned = PixelCleaner(header).clean(before).pixels
     assert holds_token(read_by_tesseract(before, planted[0].box), planted[0].text)
     assert not holds_token(read_by_tesseract(cleaned, planted[0].box), planted[0].text)
+
+
+def test_an_interval_of_a_share_holds_it_and_stays_within_its_bounds() -> None:
+    low, high = wilson(9, 10)
+    assert 0.55 < low < 0.9 < high < 1
+    assert wilson(10, 10)[1] == 1
+
+
+@pytest.mark.slow
+def test_hardly_any_held_out_token_keeps_ink_on_phantom_images() -> None:
+    rng = np.random.default_rng(100_017)
+    queue, left = conditions(rng, 24, ("tissue", "tissue", "dark", "outside"), "held-out"), []
+    for number, (_, pixels, header) in enumerate(phantom_images(6, 100_050)):
+        before, planted = plant_several(pixels, header, queue[4 * number : 4 * number + 4], rng, "held-out")
+        cleaned = PixelCleaner(header).clean(before).pixels
+        left.extend(ink_left(ink, before, cleaned) for ink in planted)
+    assert len(left) >= 18
+    assert sum(share > 0 for share in left) <= 1

@@ -56,3 +56,13 @@ def test_finds_none_in_simulated_tissue_nor_at_the_sectors_edge(plane: str, name
     rng = np.random.default_rng(7)
     picture = image_scene(make_scene(plane, 24.0, rng), device(name), rng).pixels
     assert find_calipers(picture) == ()
+
+
+def test_finds_an_ellipse_of_single_pixels_all_around() -> None:
+    picture = speckle()
+    angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+    ys, xs = (100 + 70 * np.sin(angles)).round().astype(int), (120 + 90 * np.cos(angles)).round().astype(int)
+    picture[ys, xs] = 235
+    boxes = find_calipers(picture)
+    found = [any(x0 <= x < x1 and y0 <= y < y1 for x0, y0, x1, y1 in boxes) for x, y in zip(xs, ys, strict=True)]
+    assert sum(found) >= 28
