@@ -92,6 +92,7 @@ class Reason(StrEnum):
     DECODE_FAILED = "decode_failed"
     EMPTY_IMAGE = "empty_image"
     NO_ULTRASOUND_REGION = "no_ultrasound_region"
+    COVERED_BY_TEXT = "covered_by_text"
     COLOUR_DOPPLER = "colour_doppler"
     RENDERED_3D = "rendered_3d"
     NOT_TWO_DIMENSIONAL = "not_two_dimensional"

@@ -31,6 +31,10 @@ REASONS: dict[Reason, tuple[str, str]] = {
     Reason.BAD_DIMENSIONS: ("sides, frames or bits that no ultrasound image has", "look at the file"),
     Reason.DECODE_FAILED: ("header or pixels are damaged", "send it again"),
     Reason.EMPTY_IMAGE: ("shows nothing: fewer than 16 grey levels apart", "nothing"),
+    Reason.COVERED_BY_TEXT: (
+        "more than half of the ultrasound was taken for text: a table, or a mistake",
+        "look at the file",
+    ),
     Reason.NO_ULTRASOUND_REGION: ("the header names no region and none is found in the image", "look at the file"),
     Reason.COLOUR_DOPPLER: (
         "blobs of another colour than the grey map's cover 0.5 % of the region (0.1 % where the header speaks of flow)",

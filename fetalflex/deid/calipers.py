@@ -27,6 +27,7 @@ LEVEL_ERROR = 0.25  # of a dot's brightness
 CHANCE = 1e-3  # rows expected by chance in a picture
 DENSE = 0.9  # of the dots stand no thicker than where chance is reckoned
 SHORTEST, LONGEST = 6, 20  # dots of a row
+MOST_PAIRS = 400_000  # of dots near each other: more are noise, and would take a worker's memory
 RIM_PX = 2
 BACKGROUND = 2  # grey levels of the dark screen
 EDGE_PX = (11, 11)  # how far its edge reaches: five pixels to each side
@@ -107,6 +108,8 @@ def _rows(dots: npt.NDArray[np.float64], levels: Floats, bend: float) -> set[int
     of false alarms).
     """
     tree = cKDTree(dots)
+    if int(tree.query_ball_point(dots, STEP_PX[1], return_length=True).sum()) > MOST_PAIRS:
+        return set()
     pairs = tree.query_pairs(STEP_PX[1], output_type="ndarray")
     pairs = np.concatenate([pairs, pairs[:, ::-1]])
     steps = dots[pairs[:, 1]] - dots[pairs[:, 0]]

@@ -24,9 +24,9 @@ from fetalflex.params import Deidentify
 
 JOURNAL, SETTINGS = ".deidentify.jsonl", ".deidentify.json"
 # Clips of thousands of frames are real; each frame is an answer, so a file that hangs is still noticed.
-BUDGET = Budget(memory_bytes=512 * 2**20, message_s=120, file_s=3600)
+BUDGET = Budget(memory_bytes=640 * 2**20, message_s=120, file_s=3600)
 # The text detector is loaded once a worker, and does not count against the memory of its files.
-PRELOAD = ("fetalflex.deid.worker", "fetalflex.deid.pixels", "fetalflex.deid.ocr:warm_up")
+PRELOAD = ("fetalflex.deid.worker", "fetalflex.deid.pixels:warm_up")
 
 
 @dataclass(frozen=True)

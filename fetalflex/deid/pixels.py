@@ -4,6 +4,7 @@ There is no option to keep the device's own text. A clip is cleaned frame by fra
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,12 +20,14 @@ from fetalflex.deid.motion import Usual
 from fetalflex.deid.sector import find_kept
 from fetalflex.deid.text import Box, TextCache
 from fetalflex.dicom.region import Grey, Mask
+from fetalflex.errors import QuarantineError, Reason
 
 Pixels = npt.NDArray[np.uint8]
 BLANK = 0
 SAMPLES = 5  # frames of a clip that are looked at before it is cleaned
 CONTEXT_PX = 32  # around the ultrasound: text across its edge is found whole
 CROSS_PX, ALONE_PX = 48, 24  # a padded box around one cross; as far as that no letter may stand
+MOST_TEXT = 0.5  # of the ultrasound
 FEWEST = 3  # sampled frames that tell what is usual
 
 
@@ -68,7 +71,8 @@ class PixelCleaner:
     def clean(self, pixels: Pixels) -> Cleaned:
         """Return a frame without text: uint8 [H, W] grey or [H, W, 3] RGB, in source pixels.
 
-        Raises: QuarantineError no_ultrasound_region, where `prepare` was not called.
+        Raises: QuarantineError no_ultrasound_region, where `prepare` was not called; covered_by_text where so much
+        would be blanked that the rest is no image: tissue never vanishes silently.
         """
         static = self._static or self._look([pixels])
         texts, calipers = static.texts, list(static.calipers)
@@ -84,7 +88,12 @@ class PixelCleaner:
                 clean[y0:y1, x0:x1] = BLANK
                 marks.append(Mark("text", (x0, y0, x1, y1)))
         marks.extend(Mark("caliper", box) for box in calipers if clean[box[1] : box[3], box[0] : box[2]].any())
-        gone = 1 - np.count_nonzero(_outside(static.kept, texts)) / static.kept.size
+        written = [mark.box for mark in marks if mark.kind == "text"]
+        left, whole = np.count_nonzero(_outside(static.kept, tuple(written))), np.count_nonzero(static.kept)
+        if left < (1 - MOST_TEXT) * whole:
+            share = f"{100 * (1 - left / whole):.0f} % of the ultrasound was taken for text"
+            raise QuarantineError(Reason.COVERED_BY_TEXT, f"{share}; the limit is {100 * MOST_TEXT:.0f} %")
+        gone = 1 - left / static.kept.size
         return Cleaned(clean, gone, tuple(marks))
 
     def _look(self, frames: list[Pixels]) -> "_Static":
@@ -137,6 +146,16 @@ class _Static:
     texts: tuple[Box, ...] = ()
     calipers: tuple[Box, ...] = ()
     usual: Usual | None = None
+
+
+def warm_up() -> None:
+    """Look at a made screen once: what detector and libraries keep of memory is there before a worker sees a file."""
+    header = Dataset()
+    header.Rows, header.Columns = shape = 576, 768
+    speckle = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    header.SequenceOfUltrasoundRegions = []
+    with suppress(QuarantineError):  # what is found in noise is of no interest
+        PixelCleaner(header).clean(speckle)
 
 
 def strongest_channel(pixels: Pixels) -> Grey:

@@ -8,6 +8,7 @@ from fetalflex.errors import QuarantineError, Reason
 from fetalflex.phantom.acoustics import Picture, image_scene
 from fetalflex.phantom.devices import device
 from fetalflex.phantom.scene import make_scene
+from tests.fetalflex.dicom.samples import screen
 
 REGION_TAGS = ("RegionLocationMinX0", "RegionLocationMinY0", "RegionLocationMaxX1", "RegionLocationMaxY1")
 
@@ -99,3 +100,20 @@ def test_finds_static_text_once_and_new_text_in_its_frame(picture: Picture, head
     cleaner.prepare(clip)
     assert not cleaner.clean(clip[1]).pixels[clip[1] != picture.pixels].any()
     assert not cleaner.clean(with_new).pixels[with_new != picture.pixels].any()
+
+
+def test_tissue_never_vanishes_silently(picture: Picture, header: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    height, width = picture.pixels.shape
+    monkeypatch.setattr(PixelCleaner, "_find", lambda *_: ((0, 0, width, height * 3 // 4),))
+    with pytest.raises(QuarantineError) as error:
+        PixelCleaner(header).clean(picture.pixels)
+    assert error.value.reason is Reason.COVERED_BY_TEXT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_noise_with_a_step_is_no_text(seed: int) -> None:
+    pixels = np.where(np.arange(160) < 90, screen(seed), screen(seed) // 4).astype(np.uint8)
+    plain = PixelCleaner(header_of(pixels.shape), ocr=False).clean(pixels)
+    full = PixelCleaner(header_of(pixels.shape)).clean(pixels)
+    assert np.count_nonzero(full.pixels) > 0.7 * np.count_nonzero(plain.pixels)
