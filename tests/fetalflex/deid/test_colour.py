@@ -73,7 +73,7 @@ def _to_palette(data: Dataset, rgb: np.ndarray) -> None:
     data.SamplesPerPixel, data.PixelData = 1, rgb[..., 0].tobytes()
     del data.PlanarConfiguration
     for name, share in zip(("Red", "Green", "Blue"), TINT, strict=True):
-        setattr(data, f"{name}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        data.add_new(f"{name}PaletteColorLookupTableDescriptor", "US", [256, 0, 16])
         table = (np.arange(256) * share).astype("<u2") * 257
         setattr(data, f"{name}PaletteColorLookupTableData", table.tobytes())
 
