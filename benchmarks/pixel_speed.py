@@ -123,7 +123,7 @@ def make_clip(path: Path, frames: int, rle: bool) -> None:
     from pydicom.pixels import get_encoder
     from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
-    from benchmarks.ink import region_header
+    from benchmarks.ink_images import region_header
 
     rng = np.random.default_rng(0)
     images = []

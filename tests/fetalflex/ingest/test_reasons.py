@@ -20,6 +20,7 @@ from tests.fetalflex.dicom.samples import CENTER, INGEST, KEY, changed, deflated
 
 NESTED = bytes.fromhex("400030a7") + b"SQ\0\0" + b"\xff" * 4 + bytes.fromhex("feff00e0") + b"\xff" * 4
 # Reached elsewhere: in test_sandbox by a worker's limits, by sources on the way in, by rules that need a profile.
+OF_PIXELS = {Reason.COVERED_BY_TEXT}  # tests/fetalflex/deid/test_pixels.py
 OF_LIMITS = {Reason.TIME_LIMIT, Reason.MEMORY_LIMIT, Reason.DECODER_CRASHED}
 OF_SOURCES = {Reason.UNREADABLE, Reason.ENCRYPTED, Reason.DAMAGED_ARCHIVE, Reason.NOT_RETRIEVED}
 OF_RULES = {Reason.RENDERED_3D, Reason.NOT_TWO_DIMENSIONAL, Reason.NO_SPACING}
@@ -237,5 +238,5 @@ def test_no_detail_quotes_a_file(ingested: tuple[dict[str, set[str]], list[str]]
 
 
 def test_every_reason_has_its_made_file_or_its_own_place_and_a_meaning() -> None:
-    assert {reason for _, reason in MADE} | OF_LIMITS | OF_SOURCES | OF_RULES == set(Reason)
+    assert {reason for _, reason in MADE} | OF_LIMITS | OF_SOURCES | OF_RULES | OF_PIXELS == set(Reason)
     assert set(REASONS) == set(Reason)
