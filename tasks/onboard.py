@@ -162,7 +162,7 @@ class Onboarding:
             planes=compare.planes(trial, others),
             estimate=compare.estimate(self.found.census, trial),
             phantoms=phantom_centers(self.root, self.params),
-            draft_path=str(self.draft_path),
+            draft_path=str(self.draft_path.relative_to(self.root)),
         )
         write_private(self.page, render(page))
 
