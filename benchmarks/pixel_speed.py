@@ -206,6 +206,8 @@ def main() -> None:
         make_clip(native, 50, rle=False)
         make_clip(rle, 50, rle=True)
         stills, clips = split_files(os.environ.get("FETALFLEX_DATA"))
+        if not stills:
+            raise SystemExit("no us_dicom: FETALFLEX_DATA must name the folder of the public sets")
         if arguments.deid_python:
             report["stills"] = compare(stills, arguments.deid_python, arguments.rounds)
             report["clips"] = compare([*clips, str(native), str(rle)], arguments.deid_python, arguments.rounds)
