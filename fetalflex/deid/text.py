@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Box = tuple[int, int, int, int]
 
-VERSION = "3"  # of this method: what another version found is no longer believed
+VERSION = "4"  # of this method: what another version found is no longer believed
 MEDIAN_PX, ROUGHNESS_PX = 9, 81
 GAIN = 1.5
 DEAD = 2.0  # the dead zone, in multiples of the roughness
@@ -40,6 +40,7 @@ SHARP_GAIN = 20.0
 SHARP_LIKELY, SHARP_SURE = 0.1, 0.3  # speckle hardly shows in the sharp view: there the detector may be less sure
 FOLLOW = 0.25  # a line goes on where it is sharper than usual by that share of what it is where it was found
 FOLLOW_SHARP = 1.8  # only a line that is so many times as sharp as usual is followed
+FOLLOW_BESIDE = 1.2  # and is so many times as sharp as what lies above and below: tissue is as sharp there
 FOLLOW_MOST = 12  # steps to each side, each as long as the line is high
 COLOURED = 60  # grey levels from the strongest to the weakest channel, where tissue has a tint at most
 FLOW = 0.02  # of the picture coloured: that is Doppler, and its colours are no ink
@@ -131,10 +132,15 @@ def _sharpness(grey: Grey) -> Floats:
 
 
 def _follow(box: Box, summed: npt.NDArray[np.float64]) -> Box:
-    """Return a line's rectangle, longer where the strips beside it are as sharp; `summed` is |sharpness|'s integral."""
+    """Return a line's rectangle, longer where it goes on; `summed` is the integral of |sharpness|.
+
+    It goes on where a strip beside it is nearly as sharp, and sharper than what lies above and below the strip.
+    """
     x0, y0, x1, y1 = box
     step, width = y1 - y0, summed.shape[1] - 1
     column = summed[y1] - summed[y0]
+    above, below = max(0, y0 - step), min(summed.shape[0] - 1, y1 + step)
+    beside = (summed[y0] - summed[above] + summed[below] - summed[y1]) * step / max(1, y0 - above + below - y1)
     usual = float(summed[-1, -1]) / max(1, (summed.shape[0] - 1) * width)
     sharp = float(column[x1] - column[x0]) / (step * (x1 - x0))
     if sharp < FOLLOW_SHARP * usual:
@@ -142,8 +148,10 @@ def _follow(box: Box, summed: npt.NDArray[np.float64]) -> Box:
     least = usual + FOLLOW * (sharp - usual)
     for _ in range(FOLLOW_MOST):
         left, right = max(0, x0 - step), min(width, x1 + step)
-        wider_left = x0 > left and float(column[x0] - column[left]) > least * step * (x0 - left)
-        wider_right = right > x1 and float(column[right] - column[x1]) > least * step * (right - x1)
+        wider_left, wider_right = (
+            b > a and column[b] - column[a] > max(least * step * (b - a), FOLLOW_BESIDE * (beside[b] - beside[a]))
+            for a, b in ((left, x0), (x1, right))
+        )
         if not (wider_left or wider_right):
             break
         x0, x1 = left if wider_left else x0, right if wider_right else x1
