@@ -100,7 +100,9 @@ def forget(folder: Path, stage: str) -> None:
         path = folder / out["path"]
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         (folder / ".dvc/cache/files/md5" / out["md5"][:2] / out["md5"][2:]).unlink()
-    shutil.rmtree(folder / ".dvc/cache/runs")
+    runs = folder / ".dvc/cache/runs"
+    if runs.is_dir():  # gone already where a second stage is forgotten
+        shutil.rmtree(runs)
 
 
 def wait_for(condition: Callable[[], bool], limit_s: float = 120.0) -> bool:
