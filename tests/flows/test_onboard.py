@@ -244,8 +244,9 @@ def test_killed_at_the_question_nothing_has_changed_and_the_page_goes(root: Path
 def test_killed_while_it_fetches_every_file_arrives_once(root: Path, server: Server, tmp_path: Path) -> None:
     source = tmp_path / "many"
     write_image(source / "000.dcm", 1, spacing_mm=(0.2, 0.2))
-    for number in range(1, 400):
-        (source / f"{number:03d}.dcm").write_bytes((source / "000.dcm").read_bytes())
+    whole = (source / "000.dcm").read_bytes()
+    for number in range(1, 400):  # other pixels each: equal bytes would be one file
+        (source / f"{number:03d}.dcm").write_bytes(whole[:-2] + number.to_bytes(2, "big"))
     journal = root / ".work/onboard/north/.north.fetch/journal"
     terminal = _Terminal(root, server, "north", "--from", str(source))
     _wait(lambda: journal.is_file() and journal.read_text().count("arrived") > 5)
