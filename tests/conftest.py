@@ -16,6 +16,22 @@ settings.load_profile("fetalflex")
 
 SIDE = 32
 MANY = 12
+SHARED = ("clone", "workspace")  # whole chains, run once: minutes each
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests belong on one process (`pytest -n 2 --dist loadgroup`), and put the longest groups first.
+
+    Tests of one whole chain share it; all others go by file, whose fixtures they share.
+    """
+
+    def group(item: pytest.Item) -> str:
+        return next((name for name in SHARED if name in getattr(item, "fixturenames", ())), item.nodeid.split("::")[0])
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: SHARED.index(group(item)) if group(item) in SHARED else len(SHARED))
 
 
 @pytest.fixture(scope="session")
