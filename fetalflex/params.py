@@ -131,12 +131,17 @@ class Train(_Section):
 
 
 class Sample(_Section):
-    """How many images, and the budget of network evaluations per image (`coarse_steps` + at most `fine_budget`).
+    """How many images, and how they are sampled.
 
-    A guided evaluation (with and without the condition, `guidance` other than 1) counts once. The fine stage re-noises
-    to a time between `fine_time[0]` (agreement 1) and `fine_time[1]` (agreement 0), in rounds of `fine_steps`.
-    Repaint goes back `repaint_jumps` times per step so that both sides of the edge harmonise; the region that it
-    may change is the asked one, grown by `repaint_margin_px`.
+    `budget` bounds the network evaluations per image, all stages and a repaint's jumps together; a guided evaluation
+    (two conditions, `guidance` other than 1) counts once. The coarse stage takes `coarse_steps` from noise; from
+    `adapt_time` on, coarse objects follow the outlines seen in the predicted clean image. The fine stage noises again
+    to a time between `fine_time[0]` (agreement 1) and `fine_time[1]` (agreement 0), in rounds of `fine_steps`, while
+    the agreement is too low and another round fits; `steering` is how far the guide's gradient moves the predicted
+    image there (0: not at all).
+    A repaint goes back `repaint_jumps` times per step so that both sides of the edge harmonise, in as many steps, at
+    most `coarse_steps`, as fit; the region that it may change is the asked one, grown by `repaint_margin_px`, over
+    which it is blended with the reference.
     """
 
     normal: Positive = 48
@@ -145,12 +150,14 @@ class Sample(_Section):
     anomaly: Literal["ventriculomegaly"] = "ventriculomegaly"
     severity_mm: tuple[float, float] = (12.0, 18.0)
     perturbation: Fraction = 0.06
+    budget: Positive = 20
     coarse_steps: Positive = 12
-    fine_budget: Annotated[int, Field(ge=0)] = 12
-    fine_steps: Positive = 6
+    adapt_time: Fraction = 0.5
+    fine_steps: Positive = 4
     fine_time: tuple[Fraction, Fraction] = (0.3, 0.7)
     agreement: Fraction = 0.85
     guidance: Annotated[float, Field(ge=0, le=10)] = 2.0
+    steering: Fraction = 0.0
     repaint_jumps: Annotated[int, Field(ge=0, le=10)] = 1
     repaint_margin_px: Annotated[int, Field(ge=0)] = 2
     batch_size: Positive = 8
@@ -162,6 +169,8 @@ class Sample(_Section):
             low, high = getattr(self, name)
             if not 0 <= low <= high:
                 raise ValueError(f"{name} must be two rising numbers from 0 on; found [{low:g}, {high:g}]")
+        if self.coarse_steps > self.budget:
+            raise ValueError(f"coarse_steps {self.coarse_steps} must not exceed the budget {self.budget}")
         return self
 
 

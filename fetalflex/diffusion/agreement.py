@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from fetalflex.anatomy.layout import Layout, LayoutObject, Mask, box_mask, mask_box, resize_mask
+from fetalflex.anatomy.layout import Layout, LayoutObject, Mask, box_mask, mask_box
 from fetalflex.anatomy.ontology import STRUCTURES, structure_index
 from fetalflex.masks.segmenter import largest_part
 
@@ -19,24 +19,60 @@ _MIN_FILL = 0.2
 
 
 def agreement(probabilities: Probabilities, asked: Layout, known: tuple[str, ...]) -> float:
-    """Return the mean Dice, over asked structures that the segmenter knows, of what it sees with what was asked.
-
-    probabilities: [K, S, S]. Where a box was asked, the box of what is seen is compared with it. NaN where nothing
-    can be compared.
-    """
-    size = probabilities.shape[-1]
-    scores = []
-    for item in asked.objects:
-        if item.structure not in known:
-            continue
-        seen = largest_part(probabilities[structure_index(item.structure)] > 0.5)
-        if item.mask is None:
-            wanted, box = box_mask(item.box, asked.extent, size), mask_box(seen, asked.extent)
-            seen = seen if box is None else box_mask(box, asked.extent, size)
-        else:
-            wanted = resize_mask(item.mask, size)
-        scores.append(dice(seen, wanted))
+    """Return the mean of `agreements`; NaN where nothing can be compared."""
+    scores = list(agreements(probabilities, asked, known).values())
     return float(np.mean(scores)) if scores else float("nan")
+
+
+def agreements(probabilities: Probabilities, asked: Layout, known: tuple[str, ...]) -> dict[str, float]:
+    """Return, per asked structure that the segmenter knows, the Dice of what it sees with what was asked.
+
+    probabilities: [K, S, S]. Several objects of one structure count as their union. Where boxes alone were asked, the
+    boxes of what is seen are compared with them. A structure whose absence was asked scores 1 where none of it is
+    seen, else 0.
+    """
+    found = {}
+    for name in dict.fromkeys(item.structure for item in asked.objects):
+        if name in known:
+            found[name] = _overlap(probabilities[structure_index(name)] > 0.5, asked.all(name), asked.extent)
+    for name in sorted(asked.absent.intersection(known)):
+        found[name] = float(not (probabilities[structure_index(name)] > 0.5).any())
+    return found
+
+
+def _overlap(seen: Mask, objects: tuple[LayoutObject, ...], extent: float) -> float:
+    """Return the Dice of the largest parts that are seen with the objects of one structure."""
+    size = seen.shape[0]
+    drawn = united([item.draw(extent, size) for item in objects], size)
+    count = max(len(objects), int(ndimage.label(drawn)[1]))
+    parts = largest_parts(seen, count)
+    if all(is_coarse(item) for item in objects):
+        boxes = [mask_box(part, extent) for part in parts]
+        parts = [box_mask(box, extent, size) for box in boxes if box is not None]
+    return dice(united(parts, size), drawn)
+
+
+def is_coarse(item: LayoutObject) -> bool:
+    """Return whether an object is asked for by its box alone; a mask, an ellipse and a polyline are explicit."""
+    return item.mask is None and item.shape is None
+
+
+def united(masks: list[Mask], size: int) -> Mask:
+    """Return the union of masks, bool [size, size]."""
+    result = np.zeros((size, size), bool)
+    for mask in masks:
+        result |= mask
+    return result
+
+
+def largest_parts(mask: Mask, count: int) -> list[Mask]:
+    """Return the `count` largest connected parts of a mask, or all where there are fewer, with their holes filled."""
+    if count == 1:
+        return [largest_part(mask)]
+    labels, found = ndimage.label(mask)
+    sizes = np.bincount(labels.ravel(), minlength=1)[1:]
+    order = np.argsort(-sizes, kind="stable")[: min(count, found)]
+    return [np.asarray(ndimage.binary_fill_holes(labels == 1 + number), bool) for number in order]
 
 
 def dice(first: Mask, second: Mask) -> float:
@@ -48,12 +84,12 @@ def dice(first: Mask, second: Mask) -> float:
 def adapt(layout: Layout, pixels: Pixels, probabilities: Probabilities) -> Layout:
     """Return the layout with a mask for each coarse object: its outline in this image, inside its asked box.
 
-    Explicit masks and edited (abnormal) objects are returned untouched: a segmenter that knows only normal anatomy
-    would heal an anomaly away. pixels: uint8 [S, S]; probabilities: [K, S, S].
+    Explicit objects (mask, ellipse, polyline) and edited (abnormal) ones are returned untouched: a segmenter that
+    knows only normal anatomy would heal an anomaly away. pixels: uint8 [S, S]; probabilities: [K, S, S].
     """
     objects = []
     for item in layout.objects:
-        if item.mask is None and not item.edited:
+        if is_coarse(item) and not item.edited:
             shape = outline(item, layout.extent, pixels, probabilities[structure_index(item.structure)])
             objects.append(item if shape is None else replace(item, mask=shape))
         else:

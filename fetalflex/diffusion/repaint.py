@@ -15,6 +15,7 @@ from torch import Tensor
 from fetalflex.anatomy.layout import Mask
 from fetalflex.diffusion.objective import Velocity, interpolate
 
+Pixels = npt.NDArray[np.uint8]
 Draw = Callable[[str, int], Tensor]
 """(purpose, step) -> standard normal noise [B, 1, S, S], each image from its own seed."""
 
@@ -30,29 +31,45 @@ class Canvas:
     region: Tensor
 
 
+def repaint_cost(steps: int, jumps: int) -> int:
+    """Return the network evaluations of a repaint: every step is taken 1 + jumps times, the last one once."""
+    return (1 + jumps) * steps - jumps
+
+
+def repaint_steps(steps: int, jumps: int, budget: int) -> int:
+    """Return the most steps, `steps` at most, whose repaint costs no more than the budget (1 or more)."""
+    return min(steps, (budget + jumps) // (1 + jumps))
+
+
 def repaint(model: Velocity, canvas: Canvas, times: Tensor, jumps: int, draw: Draw) -> Tensor:
     """Generate inside the region by Euler steps over times [T], with `jumps` resampling jumps per step.
 
-    At every time the outside is the reference noised to that time. A jump noises the step's result back and takes
-    the step again, so that both sides of the edge harmonise. (1 + jumps) (T - 1) - jumps evaluations: the last step
-    has none. Returns [B, 1, S, S]; outside the region it is the reference.
-    Source: RePaint (Lugmayr et al. 2022, arXiv 2201.09865), algorithm 1, here for the straight path of flow matching.
+    At every time the outside is the reference noised to that time. A jump noises the step's result back, inside and
+    outside alike, and takes the step again, so that both sides of the edge harmonise. `repaint_cost` evaluations.
+    Returns [B, 1, S, S]; outside the region it is the reference.
+
+    Why this is right for the straight path: with x_s = (1 - s) x_0 + s e a jump to t gives
+    (1 - t) x_0 + (a s e + sqrt(t^2 - a^2 s^2) eps), a = (1 - t) / (1 - s), and the bracket is t e' with e' standard
+    normal again. So the outside after a jump is again the reference on a straight path, now with the noise e'. Between
+    jumps the outside keeps its noise: an ODE's path has one noise, and a fresh one at each step would jolt the inside.
+    Source: RePaint (Lugmayr et al. 2022, arXiv 2201.09865), algorithm 1, carried over to flow matching.
     """
     batch = canvas.reference.shape[0]
 
     def at(time: Tensor) -> Tensor:
         return time.to(canvas.reference).expand(batch)
 
-    outside = draw("outside", 0)  # one noise for all times: the reference moves along its own straight path
-    x = interpolate(canvas.reference, draw("start", 0), at(times[0]))
-    x = merge(x, interpolate(canvas.reference, outside, at(times[0])), canvas.region)
+    outside = draw("outside", 0)
+    x = interpolate(canvas.reference, merge(draw("start", 0), outside, canvas.region), at(times[0]))
     for index, (now, then) in enumerate(pairwise(times.unbind(0))):
         for jump in range(jumps + 1):
             ahead = x + (then - now) * model(x, at(now))
             ahead = merge(ahead, interpolate(canvas.reference, outside, at(then)), canvas.region)
             if jump == jumps or float(then) == 0.0:
                 break
-            x = renoise(ahead, at(then), at(now), draw("jump", index * (jumps + 1) + jump))
+            fresh = draw("jump", index * (jumps + 1) + jump)
+            outside = renew(outside, at(then), at(now), fresh)
+            x = renoise(ahead, at(then), at(now), fresh)
             x = merge(x, interpolate(canvas.reference, outside, at(now)), canvas.region)
         x = ahead
     return x
@@ -68,9 +85,19 @@ def renoise(x: Tensor, now: Tensor, later: Tensor, noise: Tensor) -> Tensor:
 
     x_t = a x_s + sqrt(t^2 - a^2 s^2) eps, a = (1 - t) / (1 - s): it has the law that x_t has on the straight path.
     """
-    scale = (1 - later) / (1 - now)
-    spread = (later**2 - (scale * now) ** 2).clamp(min=0).sqrt()
+    scale, spread = _kernel(now, later)
     return scale[:, None, None, None] * x + spread[:, None, None, None] * noise
+
+
+def renew(noise: Tensor, now: Tensor, later: Tensor, fresh: Tensor) -> Tensor:
+    """Return the noise of a straight path after `renoise` with `fresh`: (a s e + sqrt(t^2 - a^2 s^2) eps) / t."""
+    scale, spread = _kernel(now, later)
+    return (scale * now / later)[:, None, None, None] * noise + (spread / later)[:, None, None, None] * fresh
+
+
+def _kernel(now: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
+    scale = (1 - later) / (1 - now)
+    return scale, (later**2 - (scale * now) ** 2).clamp(min=0).sqrt()
 
 
 def grow(region: Mask, margin_px: int) -> Mask:
@@ -81,6 +108,17 @@ def grow(region: Mask, margin_px: int) -> Mask:
     return grown
 
 
-def compose(pixels: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8], region: Mask) -> npt.NDArray[np.uint8]:
-    """Return the image uint8 [S, S] whose pixels outside the region are the reference's bytes."""
-    return np.where(region, pixels, reference)
+def compose(pixels: Pixels, reference: Pixels, region: Mask, ramp_px: int = 0) -> Pixels:
+    """Return the image uint8 [S, S] whose pixels outside the region are the reference's bytes.
+
+    Inside, the pixels at distance 1 .. ramp_px of the outside are blended, with weights d / (ramp_px + 1) of the new
+    image: an edge between two textures becomes a ramp that lies wholly in the region.
+    """
+    if ramp_px == 0 or region.all():
+        return np.where(region, pixels, reference)
+    # What lies beyond the frame is no outside: the region's own rim at the frame is not blended.
+    padded = np.pad(region, 1, constant_values=True)
+    distance = np.asarray(ndimage.distance_transform_cdt(padded, "chessboard"))[1:-1, 1:-1]
+    weight = np.clip(distance / (ramp_px + 1), 0, 1)
+    blended = np.rint(weight * pixels + (1 - weight) * reference).astype(np.uint8)
+    return np.where(region, blended, reference)

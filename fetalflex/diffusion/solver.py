@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from fetalflex.diffusion.objective import Velocity
+from fetalflex.diffusion.objective import Velocity, clean_estimate
+
+Keep = Callable[[Tensor, Tensor], Tensor]
+"""(x [B, 1, S, S], t [B]) -> x with what must not change put back as it is at time t."""
 
 
 def time_grid(steps: int, start: float = 1.0) -> Tensor:
@@ -18,14 +24,49 @@ def time_grids(steps: int, starts: Tensor) -> Tensor:
     return time_grid(steps)[:, None] * starts[None]
 
 
-def euler(model: Velocity, x: Tensor, times: Tensor) -> Tensor:
-    """Integrate dx/dt = v(x, t) by Euler's method over times [T] or, one grid per image, [T, B].
+@dataclass(frozen=True, eq=False)
+class Step:
+    """The outcome of a step: x [B, 1, S, S] at time [B], and the clean image that the step's velocity pointed to."""
+
+    x: Tensor
+    clean: Tensor
+    time: Tensor
+
+
+def euler_steps(model: Velocity, x: Tensor, times: Tensor, keep: Keep | None = None) -> Iterator[Step]:
+    """Integrate dx/dt = v(x, t) by Euler's method over times [T] or, one grid per image, [T, B]; yield every step.
 
     Equal to diffusers' FlowMatchEulerDiscreteScheduler with these sigmas. T - 1 evaluations.
     Source: Liu et al. 2023 (arXiv 2209.03003), section 2.1.
     """
     for now, then in _pairs(times, x):
-        x = x + _wide(then - now) * model(x, now)
+        slope = model(x, now)
+        clean = clean_estimate(x, slope, now)
+        x = x + _wide(then - now) * slope
+        x = x if keep is None else keep(x, then)
+        yield Step(x, clean, then)
+
+
+def euler(model: Velocity, x: Tensor, times: Tensor, keep: Keep | None = None) -> Tensor:
+    """Return where `euler_steps` ends."""
+    for step in euler_steps(model, x, times, keep):
+        x = step.x
+    return x
+
+
+def adams(model: Velocity, x: Tensor, times: Tensor) -> Tensor:
+    """Integrate dx/dt = v(x, t) by the two-step Adams-Bashforth method; the first step is Euler's. T - 1 evaluations.
+
+    Source: Hairer, Norsett & Wanner, Solving Ordinary Differential Equations I (1993), section III.5, with steps that
+    may differ in length.
+    """
+    before: tuple[Tensor, Tensor] | None = None
+    for now, then in _pairs(times, x):
+        slope, stride = model(x, now), then - now
+        ahead = slope
+        if before is not None:
+            ahead = slope + _wide(stride / (2 * before[1])) * (slope - before[0])
+        x, before = x + _wide(stride) * ahead, (slope, stride)
     return x
 
 

@@ -6,7 +6,7 @@ depend on its company. Agreement is always with the *asked* layout; the adapted 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from fetalflex.anatomy.layout import Layout, Mask
-from fetalflex.diffusion.agreement import adapt, agreement
-from fetalflex.diffusion.objective import interpolate
-from fetalflex.diffusion.repaint import Canvas, compose, grow, repaint
-from fetalflex.diffusion.solver import euler, noise, time_grid, time_grids
+from fetalflex.diffusion.agreement import adapt, agreement, is_coarse
+from fetalflex.diffusion.guidance import guided, steered, wanted
+from fetalflex.diffusion.objective import Velocity, interpolate
+from fetalflex.diffusion.repaint import Canvas, compose, grow, merge, repaint, repaint_cost, repaint_steps
+from fetalflex.diffusion.solver import euler, euler_steps, noise, time_grid, time_grids
 from fetalflex.errors import LayoutError, ModelError
 from fetalflex.masks.segmenter import Segmenter
 from fetalflex.model.batches import to_pixels, to_signal
-from fetalflex.model.condition import Condition, condition_from_layouts, null_condition
 from fetalflex.model.generator import Generator
 from fetalflex.params import Sample
 from fetalflex.rng import derive_seed
@@ -34,12 +34,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class SampleRequest:
-    """One image that is asked for. With a reference uint8 [S, S], only `region` bool [S, S] is generated."""
+    """One image that is asked for. With a reference uint8 [S, S], only `region` bool [S, S] is generated.
+
+    `avoided`: a layout that the image must not follow; guidance then points away from it instead of from the null
+    condition, so that what the two layouts differ in, an absent structure say, is asked with emphasis.
+    """
 
     image_id: str
     layout: Layout
     reference: Pixels | None = None
     region: Mask | None = None
+    avoided: Layout | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +53,7 @@ class SampleResult:
 
     `evaluations` counts the denoiser's (guided) predictions; `agreement` and `coarse_agreement` are the guide's mean
     Dice with the asked layout, NaN where nothing asked is known to the guide; `region` is what was generated, None
-    for all.
+    for all; `rounds` counts those of the fine stage.
     """
 
     image_id: str
@@ -59,27 +64,22 @@ class SampleResult:
     coarse_agreement: float
     agreement: float
     region: Mask | None = None
+    rounds: int = 0
 
 
 def sample_images(
     generator: Generator, guide: Segmenter, requests: Sequence[SampleRequest], params: Sample, seed: int
 ) -> list[SampleResult]:
-    """Return one result per request, in their order.
+    """Return one result per request, in their order. All requests are checked before the first is computed.
 
-    Raises: LayoutError for a request that cannot be; ModelError where `guide` is the judge: sampling must not see it.
+    Raises: LayoutError for a request that cannot be; ModelError where `guide` is the judge (sampling must not see
+    it), or for a center that the generator does not know.
     """
     if guide.role != "guide":
         raise ModelError(f"sampling may use the segmenter 'guide' alone; found {guide.role!r}")
-    _check(requests, generator.size)
+    check_requests(requests, generator)
     sampler = _Sampler(generator, guide, params, seed)
-    plain = [i for i, r in enumerate(requests) if r.reference is None]
-    edits = [i for i, r in enumerate(requests) if r.reference is not None]
-    results: dict[int, SampleResult] = {}
-    for positions in (plain, edits):
-        states = sampler.coarse([requests[i] for i in positions])
-        states = sampler.fine(states)
-        results |= {i: state.result() for i, state in zip(positions, states, strict=True)}
-    return [results[i] for i in range(len(requests))]
+    return [state.result() for state in sampler.fine(sampler.coarse(requests))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ class _State:
     def result(self) -> SampleResult:
         return SampleResult(
             self.request.image_id, self.image, self.coarse, self.adapted, self.evaluations,
-            self.coarse_agreement, self.agreement, self.region,
+            self.coarse_agreement, self.agreement, self.region, self.rounds,
         )  # fmt: skip
 
 
@@ -110,27 +110,48 @@ class _Sampler:
 
     def coarse(self, requests: Sequence[SampleRequest]) -> list[_State]:
         """Few steps from noise (or, with a reference, repainting), then scores and outlines."""
-        states = []
-        for chunk in _chunks(requests, self.params.batch_size):
-            real, padded = len(chunk), _padded(chunk, self.params.batch_size)
-            layouts, regions = [r.layout for r in padded], [self._region(r) for r in padded]
-            model = self._velocity(layouts)
-            if padded[0].reference is None:
-                pixels = to_pixels(euler(model, self._noise(padded, "coarse"), time_grid(self.params.coarse_steps)))
-                spent = self.params.coarse_steps
-            else:
-                pixels, spent = self._repaint(model, padded, regions)
+        states: dict[int, _State] = {}
+        for edits in (False, True):  # they differ in their number of steps
+            positions = [i for i, r in enumerate(requests) if (r.reference is not None) == edits]
+            for chunk in _chunks(positions, self.params.batch_size):
+                batch = _padded([requests[i] for i in chunk], self.params.batch_size)
+                regions = [self._region(r) for r in batch]
+                x, spent = self._repainted(batch, regions) if edits else self._from_noise(batch)
+                pixels = self._pixels(x, batch, regions)
+                chances = self.guide.predict(pixels)
+                for row, i in enumerate(chunk):
+                    score = agreement(chances[row], batch[row].layout, self.guide.trained)
+                    adapted = adapt(batch[row].layout, pixels[row], chances[row])
+                    states[i] = _State(
+                        batch[row], regions[row], pixels[row], pixels[row], adapted, spent, score, score
+                    )  # fmt: skip
+        return [states[i] for i in range(len(requests))]
+
+    def _from_noise(self, batch: list[SampleRequest]) -> tuple[Tensor, int]:
+        """Integrate from noise; from `adapt_time` on under the outlines that the predicted clean image shows."""
+        times, layouts = time_grid(self.params.coarse_steps), [r.layout for r in batch]
+        early = int((times >= self.params.adapt_time).sum())
+        field, x, clean = self._field(batch, layouts), self._noise(batch, "coarse"), None
+        # The last step's own velocity predicts the clean image: looking at it costs no evaluation.
+        for step in euler_steps(field, x, times[:early]):
+            x, clean = step.x, step.clean
+        if clean is not None and early < len(times) and any(is_coarse(o) for r in layouts for o in r.objects):
+            pixels = to_pixels(clean)
             chances = self.guide.predict(pixels)
-            for i, request in enumerate(padded[:real]):
-                score = agreement(chances[i], request.layout, self.guide.trained)
-                adapted = adapt(request.layout, pixels[i], chances[i])
-                states.append(
-                    _State(request, regions[i], pixels[i], pixels[i], adapted, spent, score, score)
-                )  # fmt: skip
-        return states
+            field = self._field(batch, [adapt(*seen) for seen in zip(layouts, pixels, chances, strict=True)])
+        return euler(field, x, times[early - 1 :]), self.params.coarse_steps
+
+    def _repainted(self, batch: list[SampleRequest], regions: list[Mask | None]) -> tuple[Tensor, int]:
+        jumps = self.params.repaint_jumps
+        steps = repaint_steps(self.params.coarse_steps, jumps, self.params.budget)
+        field = self._field(batch, [r.layout for r in batch])
+        x = repaint(
+            field, self._canvas(batch, regions), time_grid(steps), jumps, lambda what, k: self._noise(batch, what, k)
+        )
+        return x, repaint_cost(steps, jumps)
 
     def fine(self, states: list[_State]) -> list[_State]:
-        """Refine, round by round, the images that do not agree yet and have budget left."""
+        """Refine, round by round, the images that do not agree yet and have budget left; only they are computed."""
         while open_ := [i for i, state in enumerate(states) if self._goes_on(state)]:
             for chunk in _chunks(open_, self.params.batch_size):
                 refined = self._refine([states[i] for i in chunk])
@@ -139,22 +160,29 @@ class _Sampler:
         return states
 
     def _goes_on(self, state: _State) -> bool:
-        used = state.rounds * self.params.fine_steps
-        return state.agreement < self.params.agreement and used + self.params.fine_steps <= self.params.fine_budget
+        fits = state.evaluations + self.params.fine_steps <= self.params.budget
+        return fits and state.agreement < self.params.agreement
 
     def _refine(self, states: list[_State]) -> list[_State]:
         """Noise each image to a time chosen from its disagreement and denoise it under its adapted layout."""
         padded = _padded(states, self.params.batch_size)
+        batch, regions, layouts = [s.request for s in padded], [s.region for s in padded], [s.adapted for s in padded]
         low, high = self.params.fine_time
-        starts = torch.tensor([high + (low - high) * s.agreement for s in padded], device=self.device)
+        starts = torch.tensor([high + (low - high) * s.agreement for s in padded])
         clean = to_signal(np.stack([s.image for s in padded])).to(self.device)
-        fresh = self._noise([s.request for s in padded], "fine", [s.rounds for s in padded])
-        model = self._velocity([s.adapted for s in padded])
-        x = euler(model, interpolate(clean, fresh, starts), time_grids(self.params.fine_steps, starts.cpu()))
-        pixels = to_pixels(x)
-        for i, s in enumerate(padded):
-            if s.region is not None and s.request.reference is not None:
-                pixels[i] = compose(pixels[i], s.request.reference, s.region)
+        fresh = self._noise(batch, "fine", [s.rounds for s in padded])
+        canvas = self._canvas(batch, regions)
+
+        def keep(x: Tensor, t: Tensor) -> Tensor:
+            return merge(x, interpolate(canvas.reference, fresh, t), canvas.region)
+
+        x = interpolate(clean, fresh, starts.to(self.device))
+        times, field = time_grids(self.params.fine_steps, starts), self._field(batch, layouts)
+        if self.params.steering:
+            aim = wanted(layouts, self.guide.trained, self.generator.size)
+            x = euler(steered(field, self.guide, aim, self.params.steering), x, times[:-1], keep)
+            times = times[-2:]  # the denoiser alone takes the last step: no trace of the gradient is left in the image
+        pixels = self._pixels(euler(field, x, times, keep), batch, regions)
         chances = self.guide.predict(pixels)
         return [self._better(s, pixels[i], chances[i]) for i, s in enumerate(states)]
 
@@ -167,19 +195,24 @@ class _Sampler:
             return spent
         return replace(spent, image=pixels, agreement=score, adapted=adapt(layout, pixels, chances))
 
-    def _repaint(
-        self, model: Callable[[Tensor, Tensor], Tensor], requests: list[SampleRequest], regions: list[Mask | None]
-    ) -> tuple[Pixels, int]:
-        references = np.stack([r.reference for r in requests if r.reference is not None])
-        kept = np.stack([m for m in regions if m is not None])
-        canvas = Canvas(to_signal(references).to(self.device), torch.from_numpy(kept)[:, None].float().to(self.device))
-        times = time_grid(self.params.coarse_steps)
-        x = repaint(
-            model, canvas, times, self.params.repaint_jumps, lambda what, step: self._noise(requests, what, step)
-        )
-        jumps = self.params.repaint_jumps
-        pixels = np.stack([compose(p, r, m) for p, r, m in zip(to_pixels(x), references, kept, strict=True)])
-        return pixels, (1 + jumps) * self.params.coarse_steps - jumps
+    def _field(self, batch: list[SampleRequest], layouts: list[Layout]) -> Velocity:
+        return guided(self.generator, layouts, [r.avoided for r in batch], self.params.guidance)
+
+    def _canvas(self, batch: list[SampleRequest], regions: list[Mask | None]) -> Canvas:
+        """Return references and regions; an image without a reference may change everywhere."""
+        blank = np.zeros((self.generator.size,) * 2, np.uint8)
+        references = np.stack([blank if r.reference is None else r.reference for r in batch])
+        free = np.stack([np.ones_like(blank, bool) if m is None else m for m in regions])
+        region = torch.from_numpy(free)[:, None].float()
+        return Canvas(to_signal(references).to(self.device), region.to(self.device))
+
+    def _pixels(self, x: Tensor, batch: list[SampleRequest], regions: list[Mask | None]) -> Pixels:
+        """Return uint8 [B, S, S]; outside its region an edit has the bytes of its reference."""
+        pixels = to_pixels(x)
+        for i, (request, region) in enumerate(zip(batch, regions, strict=True)):
+            if request.reference is not None and region is not None:
+                pixels[i] = compose(pixels[i], request.reference, region, self.params.repaint_margin_px)
+        return pixels
 
     def _region(self, request: SampleRequest) -> Mask | None:
         return None if request.region is None else grow(request.region, self.params.repaint_margin_px)
@@ -189,34 +222,38 @@ class _Sampler:
         seeds = [derive_seed(self.seed, r.image_id, purpose, k) for r, k in zip(requests, steps, strict=True)]
         return noise(seeds, self.generator.size).to(self.device)
 
-    def _velocity(self, layouts: Sequence[Layout]) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return the guided velocity field under these layouts; the condition is encoded once for all steps.
 
-        v = v_null + g (v_cond - v_null). Source: Ho & Salimans 2022 (arXiv 2207.12598), equation 6 with w = g - 1.
-        """
-        asked = condition_from_layouts(layouts, self.generator.vocabulary, self.generator.size).to(self.device)
-        guided = self.params.guidance != 1.0
-        denoiser = self.generator.denoiser
-        with torch.no_grad():
-            code = denoiser.layout_encoder(Condition.join([asked, null_condition(asked)]) if guided else asked)
+def check_requests(requests: Sequence[SampleRequest], generator: Generator) -> None:
+    """Check that every request can be met, before anything is computed.
 
-        @torch.no_grad()
-        def field(x: Tensor, t: Tensor) -> Tensor:
-            if not guided:
-                return denoiser.predict(x, t, code)
-            with_, without = denoiser.predict(torch.cat([x, x]), torch.cat([t, t]), code).chunk(2)
-            return without + self.params.guidance * (with_ - without)
-
-        return field
-
-
-def _check(requests: Sequence[SampleRequest], size: int) -> None:
+    Raises: LayoutError for a reference without a region (or the other way round), of another size or type than the
+    generator's images, an empty region, an avoided layout on another canvas; ModelError for an unknown center.
+    """
     for request in requests:
+        name, layout = request.image_id, request.layout
         if (request.reference is None) != (request.region is None):
-            raise LayoutError(f"{request.image_id}: a reference image and its region go together; found one of them")
-        for name, array in (("reference", request.reference), ("region", request.region)):
-            if array is not None and array.shape != (size, size):
-                raise LayoutError(f"{request.image_id}: {name} is {array.shape}; expected {(size, size)}")
+            raise LayoutError(f"{name}: a reference image and its region go together; found one of them")
+        _check_array(name, "reference", request.reference, (generator.size, np.uint8))
+        _check_array(name, "region", request.region, (generator.size, np.bool_))
+        if request.region is not None and not request.region.any():
+            raise LayoutError(f"{name}: the region is empty; expected at least one pixel that may change")
+        other = request.avoided
+        if other is not None and (other.unit, other.extent) != (layout.unit, layout.extent):
+            raise LayoutError(
+                f"{name}: the avoided layout has a canvas of {other.extent:g} {other.unit}; expected that of the asked "
+                f"one, {layout.extent:g} {layout.unit}"
+            )
+        for center in {layout.center, None if other is None else other.center} - {None, *generator.vocabulary}:
+            known = ", ".join(generator.vocabulary)
+            raise ModelError(f"{name}: center {center!r} is unknown to the model; expected one of {known}")
+
+
+def _check_array(image_id: str, name: str, array: npt.NDArray[np.generic] | None, expected: tuple[int, type]) -> None:
+    size, kind = expected
+    if array is not None and (array.shape != (size, size) or array.dtype != kind):
+        raise LayoutError(
+            f"{image_id}: {name} is {array.dtype} {array.shape}; expected {np.dtype(kind)} {(size, size)}"
+        )
 
 
 def _chunks(items: Sequence[T], size: int) -> list[list[T]]:

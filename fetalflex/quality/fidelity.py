@@ -84,6 +84,20 @@ def measure(
     return tuple(_measure(name, kind, (real, synthetic, other_real), bootstrap, seed) for name, kind in kinds.items())
 
 
+def kid_difference(real: Sample, first: Sample, second: Sample, *, bootstrap: int, seed: int) -> Interval:
+    """Return KID(first) - KID(second) with its interval, for two sets made of the same sources, image by image.
+
+    Each draw of patients and sources serves both sides, so what the two have in common cancels.
+    Raises: TooFewCasesError where the sources of the two differ.
+    """
+    if not np.array_equal(first.clusters, second.clusters):
+        raise TooFewCasesError("kid_difference: the two sets have other sources; expected the same, image by image")
+    one, other = _Kid(real, first), _Kid(real, second)
+    draws = [patient_draws(s.clusters, bootstrap, generator(seed, "kid", i)) for i, s in enumerate((real, first))]
+    differences = np.array([one.drawn(u, v) - other.drawn(u, v) for u, v in zip(*draws, strict=True)])
+    return centred_interval(one.value() - other.value(), differences)
+
+
 def _measure(
     name: str,
     kind: "type[_Kid] | type[_Frechet]",

@@ -84,6 +84,7 @@ def test_a_wrong_value_is_named_and_shown_on_one_line(section: str, key: str, va
         ({"data": {"test_fraction": 0.5, "judge_fraction": 0.4}}, "data: test_fraction + judge_fraction must leave"),
         ({"sample": {"severity_mm": [18.0, 12.0]}}, "sample: severity_mm must be two rising numbers"),
         ({"sample": {"fine_time": [0.7, 0.3]}}, "sample: fine_time must be two rising numbers"),
+        ({"sample": {"coarse_steps": 12, "budget": 8}}, "sample: coarse_steps 12 must not exceed the budget 8"),
         ({"data": {"image_size": 32}, "train": {"patch": 4, "channels": [32] * 5}}, "data.image_size 32 / train.patch"),
         ({"gate": {"image": [{"metric": "a", "reason": "r"}]}}, "gate.image.0: a criterion has exactly one of"),
         (

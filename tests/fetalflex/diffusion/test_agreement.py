@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from fetalflex.anatomy.layout import LayoutObject, box_mask
+from fetalflex.anatomy.layout import Layout, LayoutObject, box_mask, mask_box
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES, structure_index
-from fetalflex.diffusion.agreement import adapt, agreement, dice, outline
+from fetalflex.anatomy.shapes import Ellipse, Polyline
+from fetalflex.diffusion.agreement import adapt, agreement, agreements, dice, largest_parts, outline
 from tests.fetalflex import tiny
 
 HEAD, CSP = structure_index("head"), structure_index("csp")
@@ -65,3 +66,66 @@ def test_dark_fluid_pulls_the_outline_and_bright_fluid_does_not() -> None:
     assert bright is not None
     assert dice(bright, core) > 0.9
     assert dice(dark, fluid) > 0.95 > dice(bright, fluid)
+
+
+LEFT, RIGHT = tiny.ellipse(9, 16, 4, 5), tiny.ellipse(23, 16, 4, 5)
+SPECK = tiny.ellipse(16, 4, 1.5, 1.5)
+
+
+def kidneys(*items: LayoutObject, absent: frozenset[str] = frozenset()) -> Layout:
+    return Layout("kidneys", "mm", 64.0, items, absent=absent)
+
+
+def kidney(mask: np.ndarray, boxed: bool) -> LayoutObject:
+    box = mask_box(mask, 64.0)
+    assert box is not None
+    return LayoutObject("kidney", box, None if boxed else mask)
+
+
+@pytest.mark.parametrize("boxed", [False, True])
+def test_several_objects_of_one_structure_agree_as_their_union(boxed: bool) -> None:
+    asked = kidneys(kidney(LEFT, boxed), kidney(RIGHT, boxed))
+    both, one = seen(kidney=LEFT | RIGHT | SPECK), seen(kidney=LEFT | SPECK)
+    assert agreement(both, asked, ("kidney",)) == 1.0
+    assert 0.5 < agreement(one, asked, ("kidney",)) < 0.75
+    assert agreements(both, asked, ("kidney", "spine")) == {"kidney": 1.0}
+
+
+def test_a_shape_is_explicit_and_compared_as_it_is_drawn() -> None:
+    shape = Ellipse((32.0, 32.0), (20.0, 12.0), 30.0)
+    asked = Layout("transventricular", "mm", 64.0, (LayoutObject.of("head", shape),))
+    assert agreement(seen(head=shape.draw(64.0, tiny.SIZE)), asked, ("head",)) == 1.0
+    assert agreement(seen(head=box_mask(shape.bounds(), 64.0, tiny.SIZE)), asked, ("head",)) < 0.9
+
+
+def test_shapes_are_never_adapted() -> None:
+    line = Polyline(((20.0, 20.0), (44.0, 20.0), (40.0, 40.0)))
+    items = (LayoutObject.of("head", Ellipse((32.0, 32.0), (20.0, 14.0))), LayoutObject.of("csp", line))
+    adapted = adapt(Layout("transventricular", "mm", 64.0, items), tiny.cases(1).images[0], truth())
+    assert adapted.objects == items
+
+
+def test_every_box_of_a_structure_gets_its_own_outline() -> None:
+    pixels = np.full((tiny.SIZE, tiny.SIZE), 90, np.uint8)
+    adapted = adapt(kidneys(kidney(LEFT, True), kidney(RIGHT, True)), pixels, seen(kidney=LEFT | RIGHT))
+    for item, truth_mask in zip(adapted.objects, (LEFT, RIGHT), strict=True):
+        assert item.mask is not None
+        assert dice(item.mask, truth_mask) > 0.85
+
+
+def test_an_absent_structure_agrees_where_none_of_it_is_seen() -> None:
+    asked = kidneys(absent=frozenset({"renal-pelvis"}))
+    assert agreement(seen(), asked, ("renal-pelvis",)) == 1.0
+    assert agreement(seen(**{"renal-pelvis": SPECK}), asked, ("renal-pelvis",)) == 0.0
+    assert np.isnan(agreement(seen(), asked, ("kidney",)))
+    with_kidney = kidneys(kidney(LEFT, False), absent=frozenset({"renal-pelvis"}))
+    assert agreement(seen(kidney=LEFT, **{"renal-pelvis": SPECK}), with_kidney, ("kidney", "renal-pelvis")) == 0.5
+
+
+def test_largest_parts_are_the_largest_and_without_holes() -> None:
+    ring = LEFT & ~tiny.ellipse(9, 16, 1.5, 1.5)
+    parts = largest_parts(ring | RIGHT | SPECK, 2)
+    assert len(parts) == 2
+    assert {tuple(map(tuple, p)) for p in parts} == {tuple(map(tuple, m)) for m in (LEFT, RIGHT)}
+    assert len(largest_parts(LEFT, 3)) == 1
+    assert largest_parts(np.zeros((4, 4), bool), 2) == []

@@ -3,7 +3,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from fetalflex.diffusion.objective import clean_estimate, flow_loss, interpolate, sample_times, velocity
-from fetalflex.diffusion.solver import euler, heun, noise, time_grid, time_grids
+from fetalflex.diffusion.solver import adams, euler, euler_steps, heun, noise, time_grid, time_grids
 
 
 def curved(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -29,7 +29,46 @@ def test_heun_is_of_second_order() -> None:
     assert errors[1] < float((euler(curved, x, time_grid(40)) - exact).abs().max()) / 10
 
 
-@pytest.mark.parametrize("solver", [euler, heun])
+def test_adams_is_of_second_order_at_one_evaluation_per_step() -> None:
+    x, calls = noise([3], 8), []
+    exact = heun(curved, x, time_grid(2000))
+
+    def counted(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return curved(x, t)
+
+    errors = [float((adams(counted, x, time_grid(n)) - exact).abs().max()) for n in (20, 40)]
+    assert len(calls) == 60
+    assert errors[0] / errors[1] > 3
+    assert errors[1] < float((euler(curved, x, time_grid(40)) - exact).abs().max()) / 5
+
+
+def test_adams_steps_may_differ_in_length() -> None:
+    x = noise([3], 8)
+    uneven = torch.linspace(1, 0, 81) ** 1.5
+    exact = heun(curved, x, time_grid(2000))
+    assert float((adams(curved, x, uneven) - exact).abs().max()) < 1e-3
+
+
+def test_every_step_tells_the_clean_image_that_its_velocity_pointed_to() -> None:
+    clean, start = noise([1], 8), noise([2], 8)
+    steps = list(euler_steps(lambda x, t: velocity(clean, start), start, time_grid(4)))
+    assert [float(s.time) for s in steps] == [0.75, 0.5, 0.25, 0.0]
+    assert all(torch.allclose(s.clean, clean, atol=1e-6) for s in steps)
+    assert torch.equal(steps[-1].x, euler(lambda x, t: velocity(clean, start), start, time_grid(4)))
+
+
+def test_what_is_kept_is_put_back_after_every_step() -> None:
+    seen = []
+
+    def keep(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return torch.cat([t.expand(1, 1, 8, 1), x[..., 1:]], -1)
+
+    euler(lambda x, t: seen.append(x[0, 0, 0, 0].item()) or x, noise([1], 8), time_grid(4), keep)  # type: ignore[func-returns-value]
+    assert seen[1:] == [0.75, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("solver", [euler, heun, adams])
 def test_a_straight_path_is_exact_in_one_step(solver: object) -> None:
     clean, start = noise([1], 8), noise([2], 8)
     out = solver(lambda x, t: velocity(clean, start), start, time_grid(1))  # type: ignore[operator]

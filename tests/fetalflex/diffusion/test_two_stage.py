@@ -1,17 +1,30 @@
+import re
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fetalflex.anatomy.layout import Layout
+from fetalflex.anatomy.layout import Layout, LayoutObject
+from fetalflex.anatomy.shapes import Ellipse
+from fetalflex.diffusion import two_stage
+from fetalflex.diffusion.guidance import guided
+from fetalflex.diffusion.objective import Velocity
 from fetalflex.diffusion.repaint import grow
 from fetalflex.diffusion.two_stage import SampleRequest, SampleResult, sample_images
 from fetalflex.errors import LayoutError, ModelError
+from fetalflex.model.denoiser import Denoiser
+from fetalflex.model.generator import Generator
 from fetalflex.params import Sample
 from tests.fetalflex import tiny
 
 REFERENCE = tiny.cases(1).images[0]
 REGION = tiny.ellipse(16, 16, 4, 4)
+ALL = {"steering": 0.1, "adapt_time": 0.6, "repaint_jumps": 1, "agreement": 1.0}
 
 
 def sampled(requests: list[SampleRequest], **changes: object) -> list[SampleResult]:
@@ -19,21 +32,59 @@ def sampled(requests: list[SampleRequest], **changes: object) -> list[SampleResu
     return sample_images(tiny.generator(), tiny.segmenter(), requests, params, seed=5)
 
 
+def edit(name: str, x: float = 16, avoided: bool = False) -> SampleRequest:
+    other = tiny.layout(x) if avoided else None
+    layout = tiny.layout(x).without("csp") if avoided else tiny.layout(x)
+    return SampleRequest(name, layout, REFERENCE, REGION, other)
+
+
 def requests(count: int = 6) -> list[SampleRequest]:
+    """Masks and boxes, some that avoid a layout, and edits with and without an avoided one: several batches of each."""
     plain = [SampleRequest(f"n{i}", tiny.layout(13 + i, boxed=i % 2 == 1)) for i in range(count)]
-    return [*plain, SampleRequest("edit", tiny.layout(), REFERENCE, REGION)]
+    avoiding = [replace(r, image_id=f"a{r.image_id}", avoided=tiny.layout(20)) for r in plain[:2]]
+    return [*plain, edit("e0"), *avoiding, edit("e1", 17, True), edit("e2", 15), edit("e3", 14, True), edit("edit")]
 
 
-def test_an_image_does_not_depend_on_its_company() -> None:
-    together = {r.image_id: r for r in sampled(requests())}
-    backwards = {r.image_id: r for r in sampled(requests()[::-1])}
-    alone = {r.image_id: r for item in (requests()[1], requests()[-1]) for r in sampled([item])}
-    for others in (backwards, alone):
-        for name, result in others.items():
-            assert np.array_equal(result.image, together[name].image), name
-            assert np.array_equal(result.coarse, together[name].coarse), name
-            assert result.evaluations == together[name].evaluations
-            assert result.adapted.to_json() == together[name].adapted.to_json()
+def same(one: SampleResult, other: SampleResult) -> bool:
+    arrays = np.array_equal(one.image, other.image) and np.array_equal(one.coarse, other.coarse)
+    counts = (one.evaluations, one.rounds) == (other.evaluations, other.rounds)
+    return arrays and counts and one.adapted.to_json() == other.adapted.to_json()
+
+
+@pytest.fixture(scope="module")
+def together() -> dict[str, SampleResult]:
+    return {r.image_id: r for r in sampled(requests(), **ALL)}
+
+
+def test_an_image_does_not_depend_on_its_company(together: dict[str, SampleResult]) -> None:
+    everything = requests()
+    random = np.random.default_rng(1)
+    orders = [everything[::-1], [everything[i] for i in random.permutation(len(everything))]]
+    for order in orders:
+        assert all(same(r, together[r.image_id]) for r in sampled(order, **ALL))
+
+
+@pytest.mark.parametrize("name", ["n1", "an1", "e0", "e3"])
+def test_an_image_alone_in_a_padded_batch_is_the_same(name: str, together: dict[str, SampleResult]) -> None:
+    (alone,) = sampled([r for r in requests() if r.image_id == name], **ALL)
+    assert same(alone, together[name])
+
+
+@pytest.mark.parametrize("cut", [1, 3, 7])
+def test_split_requests_give_the_same_images(cut: int, together: dict[str, SampleResult]) -> None:
+    for part in (requests()[:cut], requests()[cut:]):
+        assert all(same(r, together[r.image_id]) for r in sampled(part, **ALL))
+
+
+def test_images_that_stopped_early_do_not_change_the_others() -> None:
+    """Some agree after the coarse stage, so that the fine batches are put together anew."""
+    scores = sorted(r.coarse_agreement for r in sampled(requests(), steering=0.1))
+    middle = {"steering": 0.1, "agreement": scores[len(scores) // 2]}
+    mixed = {r.image_id: r for r in sampled(requests(), **middle)}
+    assert len({r.evaluations for r in mixed.values()}) > 2
+    assert all(same(r, mixed[r.image_id]) for r in sampled(requests()[::-1], **middle))
+    (alone,) = sampled([max(requests(), key=lambda r: mixed[r.image_id].rounds)], **middle)
+    assert same(alone, mixed[alone.image_id])
 
 
 def test_results_come_in_the_order_of_the_requests() -> None:
@@ -42,8 +93,44 @@ def test_results_come_in_the_order_of_the_requests() -> None:
 
 def test_budget_is_never_exceeded_and_spent_where_there_is_no_agreement() -> None:
     for result in sampled(requests(4)[:4], agreement=1.0):
-        assert result.evaluations == 3 + 4
+        assert (result.evaluations, result.rounds) == (3 + 4, 2)
         assert result.agreement >= result.coarse_agreement
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(3, 12), st.integers(1, 4), st.integers(0, 3))
+def test_evaluations_are_counted_truly_and_stay_within_the_budget(budget: int, fine_steps: int, jumps: int) -> None:
+    generator, calls = tiny.generator(), []
+    predict = type(generator.denoiser).predict
+
+    def counted(self: Denoiser, *args: object) -> torch.Tensor:
+        calls.append(1)
+        return predict(self, *args)  # type: ignore[arg-type]
+
+    changes = {"budget": budget, "fine_steps": fine_steps, "repaint_jumps": jumps, "steering": 0.1}
+    for request in (requests(1)[0], requests()[-1]):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Denoiser, "predict", counted)
+            calls.clear()
+            (result,) = sampled([request], **changes)
+        assert result.evaluations == len(calls) <= budget
+        assert result.evaluations + fine_steps > budget or result.agreement == 1.0
+
+
+def test_finished_images_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = []
+    predict = Denoiser.predict
+
+    def counted(self: Denoiser, x: torch.Tensor, *args: object) -> torch.Tensor:
+        batches.append(len(x))
+        return predict(self, x, *args)  # type: ignore[arg-type]
+
+    scores = sorted(r.coarse_agreement for r in sampled(requests()[:6]))
+    monkeypatch.setattr(Denoiser, "predict", counted)
+    results = sampled(requests()[:6], agreement=scores[2])
+    going = [r for r in results if r.rounds]
+    assert 0 < len(going) < 3  # they fit in one batch of 4
+    assert batches == [8] * (2 * 3 + 2 * max(r.rounds for r in going))  # guided: two conditions each
 
 
 def test_images_that_agree_stop_early() -> None:
@@ -53,19 +140,50 @@ def test_images_that_agree_stop_early() -> None:
 
 
 def test_explicit_masks_and_edited_objects_are_never_adapted() -> None:
-    for layout in (tiny.layout(), tiny.layout(boxed=True, edited=True)):
+    ellipse = LayoutObject.of("head", Ellipse((32.0, 32.0), (20.0, 14.0), 10.0))
+    for layout in (tiny.layout(), tiny.layout(boxed=True, edited=True), tiny.layout(boxed=True).replaced(ellipse)):
         adapted = sampled([SampleRequest("a", layout)])[0].adapted
         for before, after in zip(layout.objects, adapted.objects, strict=True):
-            if before.mask is not None or before.edited:
+            if before.mask is not None or before.edited or before.shape is not None:
                 assert after is before
 
 
+def test_coarse_objects_follow_the_predicted_clean_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their outlines are in use before the coarse stage ends, and explicit ones are what they were."""
+    layouts = []
+
+    def noted(generator: Generator, asked: Sequence[Layout], *args: object) -> Velocity:
+        layouts.append(list(asked))
+        return guided(generator, asked, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(two_stage, "guided", noted)
+    sampled([SampleRequest("a", tiny.layout(boxed=True)), SampleRequest("b", tiny.layout())], agreement=0.0)
+    first, then = layouts
+    assert first[0].find("head").mask is None
+    assert then[0].find("head").mask is not None
+    assert then[1].objects == first[1].objects
+    layouts.clear()
+    sampled([SampleRequest("a", tiny.layout(boxed=True))], agreement=0.0, adapt_time=0.0)
+    assert len(layouts) == 1
+
+
 def test_repainted_image_is_the_reference_outside_the_grown_region() -> None:
-    result = sampled([requests()[-1]], repaint_margin_px=2)[0]
-    outside = ~grow(REGION, 2)
-    assert np.array_equal(result.image[outside], REFERENCE[outside])
-    assert np.array_equal(result.coarse[outside], REFERENCE[outside])
-    assert not np.array_equal(result.image, REFERENCE)
+    for avoided in (False, True):
+        result = sampled([edit("edit", 17, avoided)], repaint_margin_px=2, budget=12, **ALL | {"adapt_time": 0.5})[0]
+        outside = ~grow(REGION, 2)
+        assert result.rounds > 0  # the fine stage keeps to it as well
+        assert np.array_equal(result.image[outside], REFERENCE[outside])
+        assert np.array_equal(result.coarse[outside], REFERENCE[outside])
+        assert not np.array_equal(result.image, REFERENCE)
+        assert np.array_equal(result.region, ~outside)
+
+
+def test_avoided_layout_changes_the_image() -> None:
+    plain, avoiding = sampled([edit("edit"), replace(edit("edit"), avoided=tiny.layout(20))])
+    assert not np.array_equal(plain.image, avoiding.image)
+    same_layout = sampled([replace(edit("edit"), avoided=tiny.layout())], guidance=3.0)[0]
+    unguided = sampled([edit("edit")], guidance=1.0)[0]
+    assert np.abs(same_layout.coarse.astype(int) - unguided.coarse.astype(int)).max() <= 1  # nothing to point away from
 
 
 def test_another_seed_gives_another_image() -> None:
@@ -91,8 +209,42 @@ def test_the_judge_is_refused() -> None:
         sample_images(tiny.generator(), tiny.segmenter("judge", 4), requests(), Sample(), 1)
 
 
-def test_reference_without_region_is_refused_by_image() -> None:
-    with pytest.raises(LayoutError, match="edit: a reference"):
-        sampled([replace(requests()[-1], region=None)])
-    with pytest.raises(LayoutError, match=r"expected \(32, 32\)"):
-        sampled([replace(requests()[-1], region=np.ones((8, 8), bool))])
+FAULTS = {
+    "reference image and its region go together": {"region": None},
+    "region is bool (8, 8); expected bool (32, 32)": {"region": np.ones((8, 8), bool)},
+    "reference is uint8 (64, 64); expected uint8 (32, 32)": {"reference": np.zeros((64, 64), np.uint8)},
+    "reference is float64 (32, 32); expected uint8": {"reference": np.zeros((32, 32))},
+    "region is empty": {"region": np.zeros((32, 32), bool)},
+    "avoided layout has a canvas of 32 mm; expected that of the asked one, 64 mm": {
+        "avoided": Layout("transventricular", "mm", 32.0, ())
+    },
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_impossible_request_is_refused_by_its_id_before_any_work(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Denoiser, "predict", lambda *args: pytest.fail("computed"))
+    with pytest.raises(LayoutError, match=f"edit: .*{re.escape(fault)}"):
+        sampled([*requests(2), replace(edit("edit"), **FAULTS[fault])])  # type: ignore[arg-type]
+
+
+def test_an_unknown_center_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Denoiser, "predict", lambda *args: pytest.fail("computed"))
+    foreign = replace(tiny.layout(), center="elsewhere")
+    with pytest.raises(ModelError, match="x: center 'elsewhere' is unknown to the model; expected one of"):
+        sampled([requests(1)[0], SampleRequest("x", foreign)])
+    with pytest.raises(ModelError, match="center 'elsewhere'"):
+        sampled([SampleRequest("x", tiny.layout(), avoided=foreign)])
+
+
+def test_a_layout_out_of_the_frame_is_no_layout() -> None:
+    with pytest.raises(LayoutError, match="leaves the frame of 64 mm"):
+        Layout("transventricular", "mm", 64.0, (LayoutObject("head", (1.0, 1.0, 70.0, 9.0)),))
+
+
+def test_a_missing_generator_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="generator"):
+        Generator.load(tmp_path / "generator")
+    assert not list(tmp_path.iterdir())

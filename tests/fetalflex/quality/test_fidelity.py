@@ -9,7 +9,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from fetalflex.errors import TooFewCasesError
-from fetalflex.quality.fidelity import Sample, frechet, kid, measure, whole_patients
+from fetalflex.quality.fidelity import Sample, frechet, kid, kid_difference, measure, whole_patients
 from fetalflex.rng import generator
 
 
@@ -147,3 +147,24 @@ def test_two_hundred_draws_of_inception_features_take_seconds():
     started = time.perf_counter()
     measure(real, synthetic, other, bootstrap=200, seed=1)
     assert time.perf_counter() - started < 10
+
+
+def test_kid_difference_is_paired():
+    rng = generator(5)
+    real, first = rng.normal(size=(60, 16)), rng.normal(0.5, 1, size=(50, 16))
+    patients, sources = np.arange(60), np.repeat(np.arange(25), 2)
+    near = Sample(first + 0.01 * rng.normal(size=first.shape), sources)
+    one, other = Sample(first, sources), Sample(rng.normal(0.5, 1, size=first.shape), sources)
+    same = kid_difference(Sample(real, patients), one, one, bootstrap=50, seed=1)
+    close = kid_difference(Sample(real, patients), near, one, bootstrap=200, seed=1)
+    apart = kid_difference(Sample(real, patients), other, one, bootstrap=200, seed=1)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    assert close.value == pytest.approx(kid(real, near.features) - kid(real, first), abs=0.01)
+    assert close.high - close.low < 0.2 * (apart.high - apart.low)
+
+
+def test_kid_difference_of_other_sources_is_refused():
+    x, y = pair()
+    real, first = Sample(x, np.arange(60)), Sample(y, np.arange(60))
+    with pytest.raises(TooFewCasesError, match="other sources"):
+        kid_difference(real, first, Sample(y, np.arange(60)[::-1]), bootstrap=5, seed=1)

@@ -1,0 +1,392 @@
+"""What does sampling reach, and what does each part of it bring? On a workspace with trained models.
+
+    python -m benchmarks.sampling WORKSPACE --keep DIR speed|steps|stages|boxes|repaint [--images 144]
+
+Layouts are the experts' outlines of test patients, the judge measures Dice, Inception features KID against the real
+test images of the planes asked for. Arms are paired per layout and noise; intervals are bootstraps over source
+patients. What an arm made lies in DIR and is used again. `speed` needs no real data: see benchmarks/sampling_speed.py.
+"""
+
+import argparse
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from ruamel.yaml import YAML
+from scipy import ndimage
+
+from benchmarks.sampling_speed import measure_speed
+from fetalflex import rng
+from fetalflex.anatomy.layout import Layout, rasterize
+from fetalflex.anatomy.ontology import STRUCTURE_NAMES, plane_index, structure_index
+from fetalflex.dataset import EXPERT, Cases, marked_share
+from fetalflex.diffusion.guidance import guided, steered, wanted
+from fetalflex.diffusion.repaint import compose, grow
+from fetalflex.diffusion.solver import adams, euler, heun, noise, time_grid
+from fetalflex.diffusion.two_stage import SampleRequest, sample_images
+from fetalflex.masks.segmenter import Segmenter
+from fetalflex.model.batches import to_pixels
+from fetalflex.model.generator import Generator
+from fetalflex.params import Params, Sample, parse
+from fetalflex.quality import fidelity
+from fetalflex.quality.bootstrap import Interval, mean_interval
+from fetalflex.quality.control import control_dice, image_means
+from fetalflex.quality.features import CachedEncoder, InceptionEncoder
+from tasks.cases import patient_names, read_cases
+
+SEED, DRAWS = 7, 1000
+SHOWN = ("head", "csp", "lateral-ventricle")
+Floats = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """Models and test cases of a workspace, and where arms are kept. `cases` are those whose layouts are asked for."""
+
+    generator: Generator
+    guide: Segmenter
+    judge: Segmenter
+    cases: Cases
+    real: Cases
+    keep: Path
+    params: Sample
+
+    @property
+    def layouts(self) -> list[Layout]:
+        """The experts' outlines of the cases, nothing predicted."""
+        return [expert_layout(self.cases, i) for i in range(len(self.cases))]
+
+    def requests(self) -> list[SampleRequest]:
+        """One request per case."""
+        return [SampleRequest(str(i), layout) for i, layout in zip(self.cases.ids, self.layouts, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """Images uint8 [N, S, S] of an arm, what the judge says of them [N, K], and what they took."""
+
+    images: np.ndarray
+    dice: Floats
+    evaluations: np.ndarray
+    agreement: Floats
+    seconds: float
+
+
+def load_world(root: Path, keep: Path, count: int, params: Sample) -> World:
+    """Read models and test cases; cases with small structures come first."""
+    torch.set_num_threads(1)
+    raw = YAML(typ="safe", pure=True).load((root / "params.yaml").read_text())
+    wanted_keys = ("preset", "data", "compute", "ingest", "masks")
+    cases_file = keep / "cases.npz"
+    keep.mkdir(parents=True, exist_ok=True)
+    if not cases_file.exists():
+        read = parse({k: raw[k] for k in wanted_keys}, Params, "params.yaml")
+        read_cases(root, read).of_group("test").save(cases_file)
+    cases = Cases.load(cases_file)
+    expert = cases.sources == EXPERT
+    small = expert[:, [structure_index("csp"), structure_index("lateral-ventricle")]].sum(1)
+    order = np.lexsort((cases.ids, -small))
+    chosen = np.sort([i for i in order if expert[i].any()][:count])
+    planes = np.unique(cases.planes[chosen])
+    real = cases.take(np.isin(cases.planes, planes) & (marked_share(cases) <= 0.05))
+    models = root / "models"
+    return World(
+        Generator.load(models / "generator"), Segmenter.load(models / "guide"), Segmenter.load(models / "judge"),
+        cases.take(chosen), real, keep, params,
+    )  # fmt: skip
+
+
+def expert_layout(cases: Cases, index: int) -> Layout:
+    """Return the case's layout with its experts' outlines alone."""
+    layout = cases.layout(index)
+    kept = tuple(o for o in layout.objects if cases.sources[index, structure_index(o.structure)] == EXPERT)
+    return replace(layout, objects=kept)
+
+
+def run_arm(world: World, name: str, requests: Sequence[SampleRequest], params: Sample) -> Arm:
+    """Sample (or take what is kept) and let the judge look at it."""
+    path = _kept(world, name, params.model_dump_json(), requests)
+    if not path.exists():
+        start = time.process_time()
+        results = sample_images(world.generator, world.guide, requests, params, SEED)
+        _save(
+            path,
+            images=np.stack([r.image for r in results]),
+            evaluations=np.array([r.evaluations for r in results]),
+            agreement=np.array([r.agreement for r in results]),
+            seconds=np.array(time.process_time() - start),
+        )
+    return _read(world, path)
+
+
+def run_plain(world: World, name: str, steps: int, solver: str, steering: float = 0.0) -> Arm:
+    """Sample in one stage by a solver; with `steering`, the guide's gradient acts below time 0.7, but at the end."""
+    requests = world.requests()
+    path = _kept(world, name, f"{steps} {solver} {steering} {world.params.guidance}", requests)
+    if not path.exists():
+        start, images = time.process_time(), []
+        for first in range(0, len(requests), 8):
+            chunk = requests[first : first + 8]
+            chunk = chunk + [chunk[-1]] * (8 - len(chunk))
+            layouts = [r.layout for r in chunk]
+            field = guided(world.generator, layouts, [None] * 8, world.params.guidance)
+            x = noise([rng.derive_seed(SEED, r.image_id, "coarse", 0) for r in chunk], world.generator.size)
+            times = time_grid(steps)
+            if steering:
+                aim = wanted(layouts, world.guide.trained, world.generator.size)
+                strong, weak = int((times > 0.7).sum()), len(times) - 1
+                x = euler(field, x, times[: strong + 1])
+                x = euler(steered(field, world.guide, aim, steering), x, times[strong:weak])
+                times = times[weak - 1 :]
+            made = to_pixels({"euler": euler, "adams": adams, "heun": heun}[solver](field, x, times))
+            images.append(made[: len(requests[first : first + 8])])
+        n, cost = len(requests), 2 * steps - 1 if solver == "heun" else steps
+        _save(
+            path, images=np.concatenate(images), evaluations=np.full(n, cost), agreement=np.full(n, np.nan),
+            seconds=np.array(time.process_time() - start),
+        )  # fmt: skip
+    return _read(world, path)
+
+
+def _kept(world: World, name: str, how: str, requests: Sequence[SampleRequest]) -> Path:
+    asked = "".join(r.image_id + r.layout.to_json() for r in requests)
+    key = hashlib.sha256(f"{world.generator.digest} {how} {asked}".encode()).hexdigest()[:12]
+    return world.keep / f"{name}-{key}.npz"
+
+
+def _save(path: Path, **arrays: np.ndarray) -> None:
+    partial = path.with_suffix(".partial.npz")
+    np.savez_compressed(partial, **arrays)
+    partial.rename(path)
+
+
+def _read(world: World, path: Path) -> Arm:
+    with np.load(path, allow_pickle=False) as kept:
+        images = kept["images"]
+        return Arm(images, judged(world, images), kept["evaluations"], kept["agreement"], float(kept["seconds"]))
+
+
+def judged(world: World, images: np.ndarray) -> Floats:
+    """Return the judge's Dice against the experts' outlines, [N, K]."""
+    drawn = [rasterize(layout, world.generator.size) for layout in world.layouts]
+    known = np.array([name in world.judge.trained for name in STRUCTURE_NAMES])
+    kinds = np.stack([d.kinds for d in drawn]) * known
+    return control_dice(world.judge.predict, images, np.stack([d.maps for d in drawn]), kinds)
+
+
+def columns(dice: Floats) -> dict[str, Floats]:
+    """Return Dice by structure and over all, [N] each."""
+    return {name: dice[:, structure_index(name)] for name in SHOWN} | {"all": image_means(dice)}
+
+
+class Distances:
+    """KID of arms against the real test images, and differences of it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.encoder = CachedEncoder(InceptionEncoder(batch=32), world.keep / "features")
+        self.real = fidelity.Sample(self.encoder.features(world.real.images), patient_names(world.real))
+
+    def of(self, arm: Arm) -> fidelity.Sample:
+        """Return an arm's features."""
+        return fidelity.Sample(self.encoder.features(arm.images), patient_names(self.world.cases))
+
+    def kid(self, arm: Arm) -> float:
+        """Return KID against the real images."""
+        return fidelity.kid(self.real.features, self.of(arm).features)
+
+    def difference(self, one: Arm, other: Arm) -> Interval:
+        """Return KID(one) - KID(other), paired."""
+        return fidelity.kid_difference(self.real, self.of(one), self.of(other), bootstrap=DRAWS, seed=SEED)
+
+
+def interval(values: Floats, world: World) -> Interval:
+    """Return a mean with its interval over source patients."""
+    return mean_interval(values, patient_names(world.cases), DRAWS, rng.generator(SEED, "mean"))
+
+
+def text(value: Interval, digits: int = 3) -> str:
+    """Return `mean (low to high)`."""
+    return f"{value.value:+.{digits}f} ({value.low:+.{digits}f} to {value.high:+.{digits}f})"
+
+
+def compare(world: World, arms: dict[str, Arm], base: str, distances: Distances | None) -> None:
+    """Print each arm, and beside it its paired differences to the arm `base`."""
+    print(f"n = {len(world.cases)} layouts of {len(np.unique(patient_names(world.cases)))} patients; base: {base}")
+    if distances is not None:
+        print(f"KID against {len(distances.real)} real test images")
+    heads = [*SHOWN, "all"]
+    print("| arm | evaluations | processor s | " + " | ".join(heads) + " | guide | KID | "
+          "difference: " + " | ".join(heads) + " | KID |")  # fmt: skip
+    print("|" + "---|" * (4 + 2 * len(heads) + 2))
+    for name, arm in arms.items():
+        values, before = columns(arm.dice), columns(arms[base].dice)
+        row = [name, f"{arm.evaluations.mean():.1f}", f"{arm.seconds:.0f}"]
+        row += [f"{np.nanmean(values[h]):.3f}" for h in heads] + [f"{np.nanmean(arm.agreement):.3f}"]
+        row.append("" if distances is None else f"{distances.kid(arm):.4f}")
+        if name != base:
+            row += [text(interval(values[h] - before[h], world)) for h in heads]
+            row.append("" if distances is None else text(distances.difference(arm, arms[base]), 4))
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+def measure_steps(world: World) -> None:
+    """Few evaluations against 200, by solver."""
+    arms = {"euler-200": run_plain(world, "plain", 200, "euler")}
+    for steps in (8, 12, 16, 20):
+        for solver in ("euler", "adams"):
+            arms[f"{solver}-{steps}"] = run_plain(world, "plain", steps, solver)
+    arms["heun-10"] = run_plain(world, "plain", 10, "heun")
+    compare(world, arms, "euler-200", Distances(world))
+
+
+def measure_stages(world: World, variants: Sequence[str]) -> None:
+    """One stage against two, at the same number of evaluations. `variants`: "name key=value ..." of more arms."""
+    base = world.params.model_copy(update={"agreement": 1.0})
+    budget = base.budget
+    one = {"coarse_steps": budget, "agreement": 0.0}
+    arms = {
+        "one stage": run_arm(world, "stages", world.requests(), base.model_copy(update=one)),
+        "two stages": run_arm(world, "stages", world.requests(), base),
+        "two, no steering": run_arm(world, "stages", world.requests(), base.model_copy(update={"steering": 0.0})),
+        "two, early stop": run_arm(world, "stages", world.requests(), world.params),
+    }
+    for variant in variants:
+        name, *changes = variant.split()
+        update = {k: YAML(typ="safe").load(v) for k, v in (c.split("=") for c in changes)}
+        if "plain" in update:
+            arms[name] = run_plain(world, "plain", budget, update["plain"], update.get("steering", 0.0))
+        else:
+            params = Sample.model_validate_json(base.model_copy(update=update).model_dump_json())
+            arms[name] = run_arm(world, "stages", world.requests(), params)
+    compare(world, arms, "one stage", Distances(world))
+
+
+def measure_boxes(world: World) -> None:
+    """Masks asked, and only their boxes, with outlines adapted early, late and not at all; Dice against the masks."""
+    boxed = [replace(r, layout=r.layout.boxes_only()) for r in world.requests()]
+    late = world.params.model_copy(update={"adapt_time": 0.0})
+    one = late.model_copy(update={"coarse_steps": late.budget, "agreement": 0.0})
+    arms = {
+        "masks": run_arm(world, "stages", world.requests(), world.params),
+        "boxes": run_arm(world, "boxes", boxed, world.params),
+        "boxes, adapted after the coarse stage": run_arm(world, "boxes", boxed, late),
+        "boxes, one stage, never adapted": run_arm(world, "boxes", boxed, one),
+    }
+    compare(world, arms, "masks", Distances(world))
+
+
+def measure_repaint(world: World, jumps: Sequence[int]) -> None:
+    """Seams and the outside: repaint with jumps at one budget, and plain re-generation, pasted or not."""
+    names, size = patient_names(world.cases), world.generator.size
+    regions = [edit_region(layout, size) for layout in world.layouts]
+    plain = [
+        replace(r, reference=image, region=region)
+        for r, image, region in zip(world.requests(), world.cases.images, regions, strict=True)
+    ]
+    base = world.params
+    margin = base.repaint_margin_px
+    grown = [grow(region, margin) for region in regions]
+    arms = {f"repaint, {j} jumps": run_arm(world, "repaint", plain, base.model_copy(update={"repaint_jumps": j}))
+            for j in jumps}  # fmt: skip
+    made = run_arm(world, "stages", world.requests(), base)
+    kept = zip(made.images, world.cases.images, grown, strict=True)
+    pasted = np.stack([compose(image, reference, region) for image, reference, region in kept])
+    print(f"n = {len(regions)} regions, median {np.median([r.sum() for r in grown]):.0f} of {size**2} pixels")
+    print("| arm | evaluations | outside changed, pixels | outside, mean |grey difference| | gradient over that of the "
+          "reference at the edge, | 1 px in | 2 px in | 3 px in | 4 px in |")  # fmt: skip
+    print("|" + "---|" * 9)
+    rows = [(name, arm.images, arm.evaluations.mean()) for name, arm in arms.items()]
+    rows += [("re-generated, pasted", pasted, made.evaluations.mean())]
+    rows += [("re-generated, not pasted", made.images, made.evaluations.mean())]
+    for name, images, cost in rows:
+        outside = [~region for region in grown]
+        pairs = zip(images, world.cases.images, outside, strict=True)
+        moved = np.array([np.abs(a.astype(int) - b)[o].mean() for a, b, o in pairs])
+        changed = sum(int((a != b)[o].sum()) for a, b, o in zip(images, world.cases.images, outside, strict=True))
+        ratios = [seam_ratio(images, world.cases.images, grown, depth, names) for depth in range(5)]
+        cells = [f"{r.value:.3f} ({r.low:.3f} to {r.high:.3f})" for r in ratios]
+        print("| " + " | ".join([name, f"{cost:.1f}", f"{changed}", f"{moved.mean():.2f}", *cells]) + " |")
+
+
+def edit_region(layout: Layout, size: int) -> np.ndarray:
+    """Return what is generated anew: a small structure with 2 pixels around it, else an ellipse inside the head."""
+    drawn = rasterize(layout, size)
+    for name in ("lateral-ventricle", "csp"):
+        if drawn.maps[structure_index(name)].any():
+            return grow(drawn.maps[structure_index(name)] > 0.5, 2)
+    inner = drawn.maps.max(0) > 0.5
+    depth = np.asarray(ndimage.distance_transform_edt(inner))
+    return depth > 0.6 * depth.max()
+
+
+def seam_ratio(
+    images: np.ndarray, references: np.ndarray, regions: Sequence[np.ndarray], depth: int, patients: np.ndarray
+) -> Interval:
+    """Return the mean |difference| of neighbours across the region's edge, over the references' at the same places.
+
+    `depth`: how many pixels inside the edge. 1 is what an untouched image has. The interval is over patients, of the
+    ratio of the sums.
+    """
+    new, old = [], []
+    for image, reference, region in zip(images, references, regions, strict=True):
+        inner = np.asarray(ndimage.binary_erosion(region, np.ones((3, 3)), iterations=depth)) if depth else region
+        new.append(edge_gradient(image, inner))
+        old.append(edge_gradient(reference, inner))
+    first, second = np.array(new), np.array(old)
+    known = np.isfinite(first) & np.isfinite(second)
+    first, second, names = first[known], second[known], np.unique(patients[known], return_inverse=True)[1]
+    random = rng.generator(SEED, "seam", depth)
+    weights = random.multinomial(names.max() + 1, np.full(names.max() + 1, 1 / (names.max() + 1)), size=DRAWS)[:, names]
+    low, high = np.quantile((weights @ first) / (weights @ second), [0.025, 0.975])
+    return Interval(float(first.sum() / second.sum()), float(low), float(high))
+
+
+def edge_gradient(image: np.ndarray, inside: np.ndarray) -> float:
+    """Return the mean |difference| of neighbours of which one is inside and one outside; NaN where there are none."""
+    grey, total, count = image.astype(int), 0, 0
+    for axis in (0, 1):
+        across = np.diff(inside.astype(int), axis=axis) != 0
+        total += int(np.abs(np.diff(grey, axis=axis))[across].sum())
+        count += int(across.sum())
+    return total / count if count else float("nan")
+
+
+def main() -> None:
+    """Run the part that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workspace", type=Path)
+    parser.add_argument("part", choices=("speed", "steps", "stages", "boxes", "repaint"))
+    parser.add_argument("--keep", type=Path, required=True, help="folder for what was made")
+    parser.add_argument("--images", type=int, default=144)
+    parser.add_argument("--set", nargs="*", default=[], help="sampling parameters, key=value (YAML)")
+    parser.add_argument("--variant", action="append", default=[], help="stages: 'NAME key=value ...', one more arm")
+    parser.add_argument("--jumps", type=int, nargs="*", default=[0, 1, 2, 4])
+    parser.add_argument("--rounds", type=int, default=5, help="speed: how often the two sides are timed by turns")
+    chosen = parser.parse_args()
+    update = {k: YAML(typ="safe").load(v) for k, v in (item.split("=") for item in chosen.set)}
+    params = Sample.model_validate_json(Sample().model_copy(update={"guidance": 2.5, **update}).model_dump_json())
+    world = load_world(chosen.workspace, chosen.keep, chosen.images, params)
+    judge_real = columns(judged(world, world.cases.images))
+    print(
+        "judge on the real images of these layouts:", {k: round(float(np.nanmean(v)), 3) for k, v in judge_real.items()}
+    )
+    print("planes:", {int(p) for p in world.cases.planes}, plane_index("transventricular"), params, flush=True)
+    if chosen.part == "speed":
+        measure_speed(world.generator, world.guide, world.requests(), params, chosen.rounds)
+    elif chosen.part == "steps":
+        measure_steps(world)
+    elif chosen.part == "stages":
+        measure_stages(world, chosen.variant)
+    elif chosen.part == "boxes":
+        measure_boxes(world)
+    else:
+        measure_repaint(world, chosen.jumps)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+import pytest
+import torch
+
+from fetalflex.anatomy.layout import Layout
+from fetalflex.anatomy.ontology import structure_index
+from fetalflex.diffusion.guidance import guide_gradient, guided, steered, wanted
+from fetalflex.diffusion.solver import noise
+from fetalflex.model.batches import to_signal
+from fetalflex.model.condition import condition_from_layouts, null_condition
+from tests.fetalflex import tiny
+
+ASKED, OTHER = tiny.layout(14), tiny.layout(19)
+X, T = noise([1, 2], tiny.SIZE), torch.tensor([0.7, 0.4])
+
+
+def conditional(*layouts: Layout) -> torch.Tensor:
+    generator = tiny.generator()
+    condition = condition_from_layouts(layouts, generator.vocabulary, generator.size)
+    with torch.no_grad():
+        return generator.denoiser(X, T, condition)
+
+
+def unconditional() -> torch.Tensor:
+    generator = tiny.generator()
+    condition = condition_from_layouts([ASKED, ASKED], generator.vocabulary, generator.size)
+    with torch.no_grad():
+        return generator.denoiser(X, T, null_condition(condition))
+
+
+def test_guidance_points_away_from_the_null_condition() -> None:
+    field = guided(tiny.generator(), [ASKED, OTHER], [None, None], 2.5)
+    with_, without = conditional(ASKED, OTHER), unconditional()
+    assert torch.allclose(field(X, T), without + 2.5 * (with_ - without), atol=1e-4)
+
+
+def test_guidance_points_away_from_what_is_avoided_in_that_image_alone() -> None:
+    field = guided(tiny.generator(), [ASKED, ASKED], [OTHER, None], 3.0)
+    with_, avoided, null = conditional(ASKED, ASKED), conditional(OTHER, OTHER), unconditional()
+    assert torch.allclose(field(X, T)[0], (avoided + 3 * (with_ - avoided))[0], atol=1e-4)
+    assert torch.allclose(field(X, T)[1], (null + 3 * (with_ - null))[1], atol=1e-4)
+    assert not torch.allclose(avoided[0], null[0], atol=1e-4)
+
+
+def test_scale_one_is_the_conditional_field_whatever_is_avoided() -> None:
+    plain, avoiding = (guided(tiny.generator(), [ASKED, OTHER], [a, None], 1.0)(X, T) for a in (None, OTHER))
+    assert torch.equal(plain, avoiding)
+    assert torch.allclose(plain, conditional(ASKED, OTHER), atol=1e-5)
+
+
+def test_wanted_are_outlines_and_absences_that_the_guide_knows() -> None:
+    head, csp = structure_index("head"), structure_index("csp")
+    boxed, gone = tiny.layout(boxed=True), tiny.layout().without("csp")
+    aim = wanted([ASKED, boxed, gone], ("head", "csp"), tiny.SIZE)
+    assert aim.counts[:, [head, csp]].tolist() == [[1, 1], [0, 0], [1, 1]]
+    assert float(aim.counts.sum()) == 4
+    assert not aim.maps[2, csp].any()
+    assert not wanted([ASKED], (), tiny.SIZE).counts.any()
+
+
+def test_the_guides_gradient_is_that_of_its_loss() -> None:
+    guide, aim = tiny.segmenter(), wanted([ASKED], tiny.segmenter().trained, tiny.SIZE)
+    clean = to_signal(tiny.cases(1).images)
+    guide.zero_grad()  # of its training
+    gradient, loss = guide_gradient(guide, aim, clean)
+    step = 1e-2 * gradient / gradient.square().sum().sqrt()
+    ahead, behind = (guide_gradient(guide, aim, clean + s * step)[1] for s in (1, -1))
+    assert float(ahead - behind) / 2e-2 == pytest.approx(float(gradient.square().sum().sqrt()), rel=0.1)
+    assert 0 < float(loss) < 1
+    assert all(p.grad is None for p in guide.parameters())
+
+
+def test_steering_lowers_the_guides_loss_of_the_predicted_image_by_the_stated_move() -> None:
+    guide, layouts = tiny.segmenter(), [ASKED, Layout("femur", "mm", 64.0, (), "far", 20.0)]
+    aim, clean = wanted(layouts, guide.trained, tiny.SIZE), to_signal(tiny.cases(2).images)
+    plain = lambda x, t: (x - clean) / t[:, None, None, None]  # noqa: E731
+    x = 0.5 * clean + 0.5 * X
+    v = steered(plain, guide, aim, 0.05)(x, torch.tensor([0.5, 0.5]))
+    moved = x - 0.5 * v
+    before, after = (guide_gradient(guide, aim, image)[1] for image in (clean, moved))
+    assert float(after[0]) < float(before[0])
+    rms = (moved - clean)[0].square().mean().sqrt()
+    assert float(rms) == pytest.approx(0.05 * float(before[0]), rel=1e-2)
+    assert torch.allclose(moved[1], clean[1], atol=1e-5)  # nothing asked that the guide knows: nothing moved
+
+
+def test_steering_costs_one_evaluation_per_step() -> None:
+    calls = []
+    aim = wanted([ASKED, OTHER], tiny.segmenter().trained, tiny.SIZE)
+    field = steered(lambda x, t: calls.append(1) or x, tiny.segmenter(), aim, 0.1)  # type: ignore[func-returns-value]
+    assert torch.isfinite(field(X, T)).all()
+    assert len(calls) == 1
