@@ -57,6 +57,10 @@ MEANINGS: dict[str, dict[str, str]] = {
         "embedding": "length of tokens and embeddings",
         "hidden": "channels of the encoders' feature maps",
         "temperature": "temperature of the contrastive losses",
+        "region_grid": "bins a side on which an image's region is pooled",
+        "region_margin": "by how much of its sides a region's box is grown before pooling",
+        "image_blocks": "residual blocks of the image encoder",
+        "same_structure": "weight of the contrast with regions of the same structure alone; 0: none",
         "checkpoint_every": "steps between checkpoints",
     },
     "train": {
@@ -65,6 +69,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "learning_rate": "peak of AdamW's learning rate",
         "warmup_steps": "steps of linear warm-up",
         "ema_decay": "decay of the averaged weights, which are the ones kept",
+        "backbone": "`unet`: trained from the start; `sd`: adapters on a frozen pretrained Stable Diffusion",
+        "base": "of `sd`: its folder in diffusers' layout, or `hub:OWNER/NAME@REVISION`",
         "channels": "channels of the UNet's blocks, multiples of 32",
         "layers_per_block": "residual layers per block",
         "patch": "the network runs at side image_size / patch",
@@ -77,6 +83,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "box_probability": "probability that an image's masks become boxes",
         "drop_modality": "probability, each, that plane, center or age is left out",
         "precision": "of the training's forward pass; sampling is always fp32",
+        "gradient_checkpointing": "less memory for about a third more time; the same numbers",
         "checkpoint_every": "steps between checkpoints",
     },
     "sample": {

@@ -12,22 +12,18 @@ from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from fetalflex.errors import ParameterError
+from fetalflex.params_training import Channels, Fraction, Positive, Rate
+from fetalflex.params_training import Prealign as Prealign
+from fetalflex.params_training import Section as _Section
+from fetalflex.params_training import Train as Train
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0, lt=1)]
 CenterName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
 Folder = Literal["frames", "test_only"]
-Channels = Annotated[tuple[Positive, ...], Field(min_length=1)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Data(_Section):
@@ -88,46 +84,6 @@ class Masks(_Section):
     min_confidence: Fraction = 0.6
     shards: Positive = 4
     checkpoint_every: Positive = 50
-
-
-class Prealign(_Section):
-    """Pre-alignment of the layout encoder with the image encoder. `hidden`: channels of the encoders' feature maps."""
-
-    steps: Positive = 150
-    batch_size: Positive = 16
-    learning_rate: Rate = 1e-3
-    embedding: Positive = 128
-    hidden: Positive = 48
-    temperature: Rate = 0.1
-    checkpoint_every: Positive = 50
-
-
-class Train(_Section):
-    """The denoiser. `drop_*`: probability that a condition is left out in training, so that it may be in sampling.
-
-    The network runs at side image_size / patch, and attends where its map's side is at most `attention_side`.
-    `control_channels`: layout features concatenated to its input, beside the residuals and tokens (0: those alone).
-    `time_mean`, `time_std`: the logit-normal law of training times (0 is the image, 1 is noise).
-    """
-
-    steps: Positive = 400
-    batch_size: Positive = 8
-    learning_rate: Rate = 6e-4
-    warmup_steps: Positive = 50
-    ema_decay: Fraction = 0.99
-    channels: Channels = (64, 96, 128)
-    layers_per_block: Positive = 1
-    patch: Literal[1, 2, 4] = 2
-    attention_side: Positive = 8
-    control_channels: Annotated[int, Field(ge=0)] = 16
-    time_mean: float = 0.0
-    time_std: Annotated[float, Field(gt=0)] = 1.0
-    drop_layout: Fraction = 0.1
-    drop_object: Fraction = 0.1
-    box_probability: Fraction = 0.3
-    drop_modality: Fraction = 0.15
-    precision: Literal["fp32", "bf16"] = "bf16"
-    checkpoint_every: Positive = 100
 
 
 class Sample(_Section):
@@ -234,7 +190,7 @@ class Params(_Section):
     @model_validator(mode="after")
     def _sides_halve(self) -> "Params":
         side, halvings = self.data.image_size // self.train.patch, len(self.train.channels) - 1
-        if side % 2**halvings:
+        if self.train.backbone == "unet" and side % 2**halvings:
             raise ValueError(
                 f"data.image_size {self.data.image_size} / train.patch {self.train.patch} must halve {halvings} times, "
                 f"once after each of train.channels but the last"
@@ -285,7 +241,7 @@ class Center(_Section):
     title: str
     role: Literal["normal", "test_only"] = "normal"
     licence: str
-    planes: dict[str, str] = {}
+    planes: dict[str, str] = Field({})
     annotations: Literal["all", "segmentations", "boxes", "none"] = "all"
     spacing: Literal["header", "ignore", "required"] = "header"
     clips: Clips = Clips()

@@ -1,5 +1,6 @@
 """Pre-alignment of the layout encoder with an image encoder, on the training group."""
 
+from fetalflex.artifacts import write_json
 from fetalflex.imports import light_diffusers
 from tasks.cases import read_cases
 from tasks.stage import StageRun, writing_folder
@@ -7,11 +8,12 @@ from tasks.tracking import Tracker
 from tasks.training import drive, write_curve
 
 with light_diffusers():
-    from fetalflex.model.prealign import retrieval, train_aligner
+    from fetalflex.model.prealign import train_aligner
+    from fetalflex.model.retrieval import as_json, as_metrics, retrieve
 
 
 def align(run: StageRun, tracker: Tracker) -> None:
-    """Train the aligner, note how well it retrieves held-out regions, and put it in place."""
+    """Train the aligner, note how well it retrieves images and regions of held-out patients, and put it in place."""
     params = run.params
     cases = read_cases(run.root, params)
     steps = train_aligner(
@@ -20,9 +22,12 @@ def align(run: StageRun, tracker: Tracker) -> None:
     )  # fmt: skip
     curve = run.work / "curve.jsonl"
     aligner = drive(steps, params.prealign.steps, "prealign", curve, tracker)
-    tracker.metrics({f"retrieval/{k}": v for k, v in retrieval(aligner, cases.of_group("judge")).items()})
+    # Of the judge's patients: those of test are for the last measurement alone.
+    found = retrieve(aligner, cases.of_group("judge"), params.data.seed)
+    tracker.metrics({f"retrieval/{k}": v for k, v in as_metrics(found).items()})
     whole = run.work / "whole"
     with writing_folder(whole) as partial:
         aligner.save(partial)
         write_curve(curve, partial / "curve.json")
+        write_json(partial / "retrieval.json", as_json(found))
     run.publish({"models/aligner": whole})

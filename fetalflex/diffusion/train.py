@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from fetalflex.dataset import Cases
 from fetalflex.diffusion.objective import flow_loss, sample_times
 from fetalflex.errors import ModelError
-from fetalflex.model.batches import (
-    Moves,
-    augment_with,
-    batch_positions,
-    cases_digest,
-    first_weights,
-    ignored_maps,
-    learning_rate,
-    step_random,
-    to_signal,
-)  # fmt: skip
-from fetalflex.model.checkpoint import Ema, digest_of, load_checkpoint, save_checkpoint
-from fetalflex.model.condition import Condition, Dropping, condition_from_cases, drop_conditions, settle
-from fetalflex.model.denoiser import Denoiser, build_denoiser
+from fetalflex.model.batches import Moves, Pictures, batch_positions, cases_digest, first_weights, step_random
+from fetalflex.model.checkpoint import Ema, digest_of
+from fetalflex.model.condition import Condition, Described, Dropping, drop_conditions
+from fetalflex.model.denoiser import Backbone, build_denoiser
 from fetalflex.model.generator import Generator
+from fetalflex.model.loop import Loop, Plan, open_devices
 from fetalflex.model.prealign import Aligner
 from fetalflex.params import Train
 
 _MOVES = Moves(flip=0.5, scale=0.06, shift=0.03)
-_WEIGHT_DECAY, _CLIP = 0.01, 1.0
+_WEIGHT_DECAY = 0.01
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where and how a training runs. `threads` and `device` change the last bits of its result, `state_dir` nothing."""
+    """Where and how a training runs. `threads` and `device` change the last bits of its result, `state_dir` nothing.
+
+    On `cuda`, each process that `accelerate launch` started takes its share of every batch.
+    """
 
     seed: int
     state_dir: Path | None = None
@@ -62,80 +57,117 @@ def train_generator(cases: Cases, aligner: Aligner, params: Train, run: Run) -> 
     """Train a generator on all given cases; resumes, bit for bit, from the last checkpoint in `run.state_dir`.
 
     The centers' vocabulary is the aligner's.
-    Raises: TooFewCasesError; ModelError for a checkpoint of another configuration.
+    Raises: TooFewCasesError; ModelError for a checkpoint of another configuration, a missing or unfit base.
     """
+    devices = open_devices(run.device, params.precision)
     torch.set_num_threads(run.threads)
-    if aligner.patch != params.patch:
-        raise ModelError(f"the aligner was trained for patch {aligner.patch}; expected train.patch {params.patch}")
-    with first_weights(step_random(run.seed, "denoiser").initial_seed()):
-        denoiser = build_denoiser(params, aligner.layout_encoder, cases.size).to(run.device)
+    denoiser, base = new_backbone(cases.size, aligner, params, run.seed)
+    denoiser.to(devices.device)
+    if params.gradient_checkpointing:
+        denoiser.checkpoint_gradients()
+    learner = denoiser.learner
     optimizer = torch.optim.AdamW(
-        denoiser.parameters(), lr=params.learning_rate, betas=(0.9, 0.99), weight_decay=_WEIGHT_DECAY
-    )
-    ema = Ema(denoiser, params.ema_decay)
-    digest = digest_of(params, seed=run.seed, data=cases_digest(cases), vocabulary=aligner.vocabulary)
-    done = load_checkpoint(run.state_dir, digest, denoiser, optimizer, ema)
-    described, signal = condition_from_cases(cases, aligner.vocabulary), to_signal(cases.images)
-    ignored = ignored_maps(cases)
+        [p for p in learner.parameters() if p.requires_grad],
+        lr=params.learning_rate, betas=(0.9, 0.99), weight_decay=_WEIGHT_DECAY,
+    )  # fmt: skip
+    digest = digest_of(params, seed=run.seed, data=cases_digest(cases), vocabulary=aligner.vocabulary, base=base)
+    objective, prepared = devices.prepare(Objective(denoiser), optimizer)
+    ema = Ema(learner, params.ema_decay)
+    plan = Plan(params.steps, params.learning_rate, params.warmup_steps, params.checkpoint_every, digest, run.state_dir)
+    loop = Loop(learner, prepared, plan, ema, devices)
+    batches = Batches(cases, aligner.vocabulary, params, run.seed, denoiser)
 
     def finished() -> Generator:
-        ema.copy_to(denoiser)
+        ema.copy_to(learner)
         return Generator(denoiser.eval(), aligner.vocabulary, cases.size, digest)
 
-    if done == params.steps:
-        yield TrainStep(done, float("nan"), 0.0, float("nan"), finished())
-    for step in range(done, params.steps):
-        rate = learning_rate(step, params.steps, params.learning_rate, params.warmup_steps)
-        batch = _batch((signal, ignored), described, params, run.seed, step)
-        loss, gradient = _update(denoiser, optimizer, rate, params, batch.to(run.device))
-        ema.update(denoiser, step)
-        last = step + 1 == params.steps
-        if run.state_dir is not None and (last or (step + 1) % params.checkpoint_every == 0):
-            save_checkpoint(run.state_dir, digest, step + 1, denoiser, optimizer, ema)
-        yield TrainStep(step + 1, loss, rate, gradient, finished() if last else None)
+    if loop.done == params.steps:
+        yield TrainStep(loop.done, float("nan"), 0.0, float("nan"), finished())
+    for step in loop.remaining():
+        batch = batches.draw(step, devices.device).share(devices)
+        loss = objective(batch)
+        gradient = loop.update(step, loss)
+        shown = float(devices.reduce(loss.detach(), "mean"))
+        yield TrainStep(step + 1, shown, loop.rate(step), gradient, finished() if loop.is_last(step) else None)
+
+
+def new_backbone(size: int, aligner: Aligner, params: Train, seed: int) -> tuple[Backbone, str]:
+    """Return the denoiser that a training begins with, and the digest of its pretrained base (empty: none).
+
+    Raises: ModelError where aligner, parameters and base do not fit each other.
+    """
+    if aligner.patch != params.patch:
+        raise ModelError(f"the aligner was trained for patch {aligner.patch}; expected train.patch {params.patch}")
+    with first_weights(step_random(seed, "denoiser").initial_seed()):
+        if params.backbone == "unet":
+            return build_denoiser(params, aligner.layout_encoder, size), ""
+        from fetalflex.model.stable_diffusion import StableDiffusion, load_base
+
+        base = load_base(str(params.base))
+        return StableDiffusion.around(base, aligner.layout_encoder, params.patch, size), base.sha256
 
 
 @dataclass(frozen=True, eq=False)
-class _Batch:
-    """Images, what is asked of them, pixels that do not count (None: all count), and the step's random generator."""
+class Batch:
+    """A step's images [B, 1, S, S], noise and times, what is asked, and pixels that do not count (None: all count)."""
 
     clean: Tensor
+    noise: Tensor
+    t: Tensor
     asked: Condition
     ignored: Tensor | None
-    random: torch.Generator
 
-    def to(self, device: str) -> _Batch:
-        ignored = None if self.ignored is None else self.ignored.to(device)
-        return _Batch(self.clean.to(device), self.asked.to(device), ignored, self.random)
+    def share(self, devices: Accelerator) -> Batch:
+        """Return this process's share of the batch; all of it where there is one process.
 
-
-def _batch(pictures: tuple[Tensor, Tensor | None], described: Condition, params: Train, seed: int, step: int) -> _Batch:
-    """Return the batch of a step: a function of (seed, step). `pictures`: signals and where they do not count."""
-    random = step_random(seed, "train", step)
-    signal, ignored = pictures
-    positions = torch.from_numpy(batch_positions(seed, step, signal.shape[0], params.batch_size))
-    clean, maps, hidden = augment_with(
-        signal[positions], described.maps[positions], None if ignored is None else ignored[positions], _MOVES, random
-    )
-    whole = settle(replace(described.take(positions), maps=maps))
-    chances = Dropping(params.drop_layout, params.drop_object, params.box_probability, params.drop_modality)
-    return _Batch(clean, drop_conditions(whole, chances, random), hidden, random)
+        Every process draws the whole batch: which images, moves and noise a step sees does not depend on how many
+        there are. Raises: ModelError where the batch cannot be divided equally.
+        """
+        count, processes = len(self.asked), devices.num_processes
+        if processes == 1:
+            return self
+        if count % processes:
+            raise ModelError(f"train.batch_size {count} cannot be shared by {processes} processes; expected a multiple")
+        own = torch.arange(devices.process_index, count, processes, device=self.t.device)
+        hidden = None if self.ignored is None else self.ignored[own]
+        return Batch(self.clean[own], self.noise[own], self.t[own], self.asked.take(own), hidden)
 
 
-def _update(
-    denoiser: Denoiser, optimizer: torch.optim.Optimizer, rate: float, params: Train, batch: _Batch
-) -> tuple[float, float]:
-    """Take one optimiser step; return the loss and the gradient's norm."""
-    clean, random = batch.clean, batch.random
-    noise = torch.randn(clean.shape, generator=random).to(clean.device)
-    t = sample_times(clean.shape[0], params.time_mean, params.time_std, random).to(clean.device)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    with torch.autocast(clean.device.type, torch.bfloat16, enabled=params.precision == "bf16"):
-        code = denoiser.layout_encoder(batch.asked)
-        loss = flow_loss(lambda x, s: denoiser.predict(x, s, code), clean, noise, t, batch.ignored).mean()
-    optimizer.zero_grad()
-    torch.autograd.backward(loss)
-    gradient = nn.utils.clip_grad_norm_(denoiser.parameters(), _CLIP)
-    optimizer.step()
-    return float(loss.detach()), float(gradient)
+class Batches:
+    """The batches of a training, each a function of (seed, step) alone."""
+
+    def __init__(self, cases: Cases, vocabulary: tuple[str, ...], params: Train, seed: int, backbone: Backbone) -> None:
+        self.pictures, self.described = Pictures(cases, _MOVES), Described(cases, vocabulary)
+        self.params, self.seed, self.backbone = params, seed, backbone
+        self.count, self.shape = len(cases), backbone.shape(cases.size)
+        self.chances = Dropping(params.drop_layout, params.drop_object, params.box_probability, params.drop_modality)
+
+    def draw(self, step: int, device: torch.device | str = "cpu") -> Batch:
+        """Return the batch of a step."""
+        params, random = self.params, step_random(self.seed, "train", step)
+        at = batch_positions(self.seed, step, self.count, params.batch_size)
+        clean, maps, hidden = self.pictures.draw(at, random, device)
+        asked = drop_conditions(self.described.at(torch.from_numpy(at), maps), self.chances, random)
+        noise = torch.randn(len(at), *self.shape, generator=random)
+        t = self.backbone.training_times(len(at), random)
+        if t is None:
+            t = sample_times(len(at), params.time_mean, params.time_std, random)
+        return Batch(clean, noise.to(device), t.to(device), asked, hidden)
+
+
+class Objective(nn.Module):
+    """A denoiser's training loss as a module, which accelerate can wrap."""
+
+    def __init__(self, denoiser: Backbone) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the mean loss of a batch."""
+        code = self.denoiser.layout_encoder(batch.asked)
+        clean, ignored = self.denoiser.encode(batch.clean), batch.ignored
+        if ignored is not None and ignored.shape[-1] != clean.shape[-1]:
+            ignored = nn.functional.adaptive_max_pool2d(ignored, clean.shape[-1])
+        error = flow_loss(lambda x, t: self.denoiser.predict(x, t, code), clean, batch.noise, batch.t, ignored)
+        weight = self.denoiser.loss_weight(batch.t)
+        return (error if weight is None else error * weight).mean()

@@ -21,24 +21,16 @@ from fetalflex.errors import ModelError
 from fetalflex.imports import import_monai
 from fetalflex.model.batches import (
     Moves,
-    augment_with,
+    Pictures,
     batch_positions,
     cases_digest,
     first_weights,
-    ignored_maps,
-    learning_rate,
     seen_mean,
     step_random,
     to_signal,
 )  # fmt: skip
-from fetalflex.model.checkpoint import (
-    digest_of,
-    load_checkpoint,
-    load_weights,
-    read_config,
-    save_checkpoint,
-    save_module,
-)  # fmt: skip
+from fetalflex.model.checkpoint import digest_of, load_weights, read_config, save_module
+from fetalflex.model.loop import Loop, Plan
 from fetalflex.params import Masks
 
 BasicUNet = import_monai("monai.networks.nets").BasicUNet
@@ -47,7 +39,7 @@ Role = Literal["guide", "judge"]
 Images = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
 _MOVES = Moves(flip=0.5, rotation_deg=12.0, scale=0.12, shift=0.06, log_gamma=0.35)
-_BATCH, _LEVELS = 8, 4
+_BATCH, _LEVELS, _WARMUP = 8, 4, 20
 
 
 class Segmenter(nn.Module):
@@ -145,27 +137,18 @@ def train_segmenter(cases: Cases, params: Masks, run: SegmenterRun) -> Iterator[
         segmenter = Segmenter(params.channels, trained, run.role)
     optimizer = torch.optim.AdamW(segmenter.parameters(), lr=params.learning_rate, weight_decay=1e-4)
     digest = digest_of(params, role=run.role, seed=run.seed, data=cases_digest(cases))
-    done = load_checkpoint(run.state_dir, digest, segmenter, optimizer)
-    signal, truth = to_signal(cases.images), torch.from_numpy(cases.masks)
-    weight, ignored = torch.from_numpy(known_structures(cases)), ignored_maps(cases)
-    if done == params.steps:
-        yield SegmenterStep(done, float("nan"), float("nan"), segmenter.eval())
-    for step in range(done, params.steps):
-        random = step_random(seed, "step", step)
-        at = torch.from_numpy(batch_positions(seed, step, len(cases), params.batch_size))
-        hidden = None if ignored is None else ignored[at]
-        images, masks, hidden = augment_with(signal[at], truth[at].float(), hidden, _MOVES, random)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, params.steps, params.learning_rate, 20)
-        loss, dice = segmentation_loss(segmenter(images), masks, weight[at], hidden)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(segmenter.parameters(), 1.0)
-        optimizer.step()
-        last = step + 1 == params.steps
-        if run.state_dir is not None and (last or (step + 1) % params.checkpoint_every == 0):
-            save_checkpoint(run.state_dir, digest, step + 1, segmenter, optimizer)
-        yield SegmenterStep(step + 1, float(loss.detach()), dice, segmenter.eval() if last else None)
+    plan = Plan(params.steps, params.learning_rate, _WARMUP, params.checkpoint_every, digest, run.state_dir)
+    loop = Loop(segmenter, optimizer, plan)
+    pictures, weight = Pictures(cases, _MOVES), torch.from_numpy(known_structures(cases))
+    if loop.done == params.steps:
+        yield SegmenterStep(loop.done, float("nan"), float("nan"), segmenter.eval())
+    for step in loop.remaining():
+        at = batch_positions(seed, step, len(cases), params.batch_size)
+        images, masks, hidden = pictures.draw(at, step_random(seed, "step", step))
+        loss, dice = segmentation_loss(segmenter(images), masks, weight[torch.from_numpy(at)], hidden)
+        loop.update(step, loss)
+        trained_now = segmenter.eval() if loop.is_last(step) else None
+        yield SegmenterStep(step + 1, float(loss.detach()), dice, trained_now)
 
 
 def known_structures(cases: Cases) -> npt.NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What every training loop here shares: which cases a step sees, its random numbers, learning rate and augmentation.
+"""What every training here shares: which cases a step sees, its random numbers, learning rate and augmentation.
 
 All of it is a pure function of (seed, step), so that a resumed training needs no state of a random generator.
 """
@@ -127,11 +127,6 @@ def augment(signal: Tensor, maps: Tensor, moves: Moves, random: torch.Generator)
     return moved[:, :1] - 1, (moved[:, 1:] > 0.5).float()
 
 
-def ignored_maps(cases: Cases) -> Tensor | None:
-    """Return where images do not count as float32 [N, 1, S, S]; None where every pixel of all of them counts."""
-    return torch.from_numpy(cases.ignored)[:, None].float() if cases.ignored.any() else None
-
-
 def augment_with(
     signal: Tensor, maps: Tensor, ignored: Tensor | None, moves: Moves, random: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -144,6 +139,34 @@ def augment_with(
     grown = F.max_pool2d(ignored, 3, 1, 1)
     moved, both = augment(signal, torch.cat([maps, grown], 1), moves, random)
     return moved, both[:, :-1], both[:, -1:]
+
+
+class Pictures:
+    """The images of cases and their maps, drawn in batches for a training.
+
+    Only the structures that a batch shows are moved: most of the K maps are empty, and an empty map stays empty.
+    """
+
+    def __init__(self, cases: Cases, moves: Moves) -> None:
+        self.images, self.masks, self.moves = cases.images, cases.masks, moves
+        self.ignored = cases.ignored if cases.ignored.any() else None
+
+    def draw(
+        self, at: npt.NDArray[np.int64], random: torch.Generator, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the moved images [B, 1, S, S], maps [B, K, S, S] and pixels that do not count [B, 1, S, S] or None.
+
+        `random` is drawn from on the CPU, so that every device makes the same moves.
+        """
+        masks = self.masks[at]
+        shown = np.flatnonzero(masks.any((0, 2, 3)))
+        maps = torch.from_numpy(masks[:, shown]).to(device).float()
+        hidden = None if self.ignored is None else torch.from_numpy(self.ignored[at])[:, None].to(device).float()
+        signal = to_signal(self.images[at]).to(device)
+        signal, moved, hidden = augment_with(signal, maps, hidden, self.moves, random)
+        full = moved.new_zeros(len(at), masks.shape[1], *moved.shape[2:])
+        full[:, torch.from_numpy(shown).to(device)] = moved
+        return signal, full, hidden
 
 
 def seen_mean(values: Tensor, ignored: Tensor | None, axes: tuple[int, ...]) -> Tensor:

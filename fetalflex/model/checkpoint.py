@@ -9,21 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import split_torch_state_dict_into_shards
 from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fetalflex.artifacts import atomic, read_json
+from fetalflex.artifacts import atomic, read_json, write_json
 from fetalflex.errors import ArtifactError, ModelError
 
 NAME = "checkpoint.safetensors"
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")
+SHARD_BYTES = 15_900_000  # and a header: no file of weights above 16 MB
+INDEX = ".index.json"
+_IRRELEVANT = {"checkpoint_every", "shards", "min_confidence", "gradient_checkpointing"}
 
 
 def digest_of(params: BaseModel, **more: Any) -> str:
-    """Return a SHA-256 of what a training depends on; how often it is saved is no part of it."""
-    value = params.model_dump(mode="json", exclude={"checkpoint_every", "shards", "min_confidence"}) | more
+    """Return a SHA-256 of what a training depends on; how often it is saved or computed anew is no part of it."""
+    value = params.model_dump(mode="json", exclude=_IRRELEVANT) | more
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
@@ -36,20 +40,21 @@ class Ema:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.values = {name: p.detach().clone() for name, p in module.named_parameters()}
+        self.values = {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         """Take in the parameters after step `step` (counted from 0)."""
         keep = min(self.decay, (1 + step) / (10 + step))
-        for name, parameter in module.named_parameters():
-            self.values[name].lerp_(parameter, 1 - keep)
+        kept = dict(module.named_parameters())
+        torch._foreach_lerp_(list(self.values.values()), [kept[name] for name in self.values], 1 - keep)
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
         """Write the average into a module of the same parameters."""
-        for name, parameter in module.named_parameters():
-            parameter.copy_(self.values[name])
+        kept = dict(module.named_parameters())
+        for name, value in self.values.items():
+            kept[name].copy_(value)
 
 
 def save_checkpoint(
@@ -114,11 +119,39 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ModelError(f"{path}: cannot be read as safetensors ({error}); run the stage that wrote it") from error
 
 
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of weights named `path`: that one file, or the shards of the index beside it.
+
+    Raises: ModelError where a file is missing, damaged, or a pickle, or where the index names other folders' files.
+    """
+    index = path.with_name(path.name + INDEX)
+    if not index.is_file():
+        return read_tensors(path)[0]
+    try:
+        shards = sorted({str(name) for name in read_json(index)["weight_map"].values()})
+    except (ArtifactError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{index}: is no index of weights ({error}); run the stage that wrote it") from error
+    tensors: dict[str, Tensor] = {}
+    for name in shards:
+        if Path(name).name != name:
+            raise ModelError(f"{index}: names {name!r}; expected files of its own folder")
+        tensors |= read_tensors(path.with_name(name))[0]
+    return tensors
+
+
 def save_module(folder: Path, module: nn.Module, config: Mapping[str, Any]) -> None:
-    """Write a module as config.json and model.safetensors."""
+    """Write a module as config.json and model.safetensors, in shards with an index where it is above 16 MB."""
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic(folder / "model.safetensors") as partial:
-        save_file({k: v.detach().clone().contiguous() for k, v in module.state_dict().items()}, partial)
+    state = {k: v.detach().clone().contiguous() for k, v in module.state_dict().items()}
+    split = split_torch_state_dict_into_shards(
+        state, filename_pattern="model{suffix}.safetensors", max_shard_size=SHARD_BYTES
+    )
+    for name, keys in split.filename_to_tensors.items():
+        with atomic(folder / name) as partial:
+            save_file({k: state[k] for k in keys}, partial)
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        write_json(folder / f"model.safetensors{INDEX}", index)
     with atomic(folder / "config.json") as partial:
         partial.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
 
@@ -143,10 +176,9 @@ def read_config(folder: Path, kind: str) -> dict[str, Any]:
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Fill a module from a safetensors file. Raises: ModelError where names or shapes differ."""
-    tensors, _ = read_tensors(path)
+    """Fill a module from weights (see `read_weights`). Raises: ModelError where names or shapes differ."""
     try:
-        module.load_state_dict(tensors)
+        module.load_state_dict(read_weights(path))
     except RuntimeError as error:
         first = " ".join(str(error).split())[:200]
         raise ModelError(f"{path}: weights belong to another configuration ({first})") from error

@@ -89,23 +89,32 @@ def condition_from_layouts(layouts: Sequence[Layout], vocabulary: Sequence[str],
     )
 
 
+class Described:
+    """What cases state, as a condition, for any of them at a time; unknown structures are not asked for.
+
+    Raises: ModelError for a center that the vocabulary does not have.
+    """
+
+    def __init__(self, cases: Cases, vocabulary: Sequence[str]) -> None:
+        sources = torch.from_numpy(cases.sources.astype(np.int64))
+        self.kinds = torch.where(sources == 0, NOT_ASKED, torch.where(sources == EXPERT_BOX, AS_BOX, AS_MASK))
+        self.plane = torch.from_numpy(cases.planes.astype(np.int64))
+        self.center = torch.tensor([_center_index(str(c), vocabulary) for c in cases.centers], dtype=torch.int64)
+        self.age = torch.from_numpy(cases.ages.astype(np.float32))
+
+    def at(self, positions: Tensor, maps: Tensor) -> Condition:
+        """Return the condition of the cases at these positions, whose maps [B, K, S, S] may have been moved."""
+        parts = (part[positions].to(maps.device) for part in (self.plane, self.center, self.age))
+        kinds = self.kinds[positions].to(maps.device)
+        return settle(Condition(maps, kinds, maps.new_zeros(*kinds.shape, 4), *parts))
+
+
 def condition_from_cases(cases: Cases, vocabulary: Sequence[str]) -> Condition:
     """Return the condition that describes these cases; unknown structures are not asked for.
 
     Raises: ModelError for a center that the vocabulary does not have.
     """
-    maps = torch.from_numpy(cases.masks).float()
-    sources = torch.from_numpy(cases.sources.astype(np.int64))
-    kinds = torch.where(sources == 0, NOT_ASKED, torch.where(sources == EXPERT_BOX, AS_BOX, AS_MASK))
-    condition = Condition(
-        maps,
-        kinds,
-        torch.zeros(*kinds.shape, 4),
-        torch.from_numpy(cases.planes.astype(np.int64)),
-        torch.tensor([_center_index(str(c), vocabulary) for c in cases.centers], dtype=torch.int64),
-        torch.from_numpy(cases.ages.astype(np.float32)),
-    )
-    return settle(condition)
+    return Described(cases, vocabulary).at(torch.arange(len(cases)), torch.from_numpy(cases.masks).float())
 
 
 def settle(condition: Condition) -> Condition:

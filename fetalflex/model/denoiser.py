@@ -16,7 +16,56 @@ TIME_SCALE = 1000.0
 _GROUPS = 8
 
 
-class Denoiser(nn.Module):
+class Backbone(nn.Module):
+    """What training and sampling ask of a denoiser, whatever network stands behind it.
+
+    A backbone denoises in a space of its own; in pixels, `encode` and `decode` are the identity.
+    """
+
+    layout_encoder: LayoutEncoder
+    patch: int
+
+    def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Return the velocity for noisy `x` [B, C, s, s] (see `shape`) at times t [B] in [0, 1]."""
+        return self.predict(x, t, self.layout_encoder(condition))
+
+    def predict(self, x: Tensor, t: Tensor, code: LayoutCode) -> Tensor:
+        """Return the velocity for a condition that is already encoded: sampling encodes it once for all steps."""
+        raise NotImplementedError
+
+    def shape(self, size: int) -> tuple[int, int, int]:
+        """Return the shape of x for one image of side `size`."""
+        return (1, size, size)
+
+    def encode(self, signal: Tensor) -> Tensor:
+        """Return images [B, 1, S, S] in [-1, 1] as clean x."""
+        return signal
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Return clean x as images [B, 1, S, S]."""
+        return x
+
+    def training_times(self, count: int, random: torch.Generator) -> Tensor | None:
+        """Return the times [count] that this backbone is to be trained at; None: those of the parameters."""
+        del count, random
+        return None
+
+    def loss_weight(self, t: Tensor) -> Tensor | None:
+        """Return the weight [B] of the velocity's squared error at t that is its own objective; None: 1."""
+        del t
+        return None
+
+    @property
+    def learner(self) -> nn.Module:
+        """The part that is trained and saved."""
+        return self
+
+    def checkpoint_gradients(self) -> None:
+        """Compute the UNet's activations anew in the backward pass instead of keeping them: the same numbers."""
+        raise NotImplementedError
+
+
+class Denoiser(Backbone):
     """A UNet2DConditionModel with its layout encoder; runs at side S / patch.
 
     The encoder reaches the UNet through diffusers' own interfaces alone: `encoder_hidden_states` with their mask,
@@ -36,12 +85,8 @@ class Denoiser(nn.Module):
         self.unet = unet
         self.layout_encoder = layout_encoder
 
-    def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """Return the velocity [B, 1, S, S] for noisy images `x` [B, 1, S, S] at times t [B] in [0, 1]."""
-        return self.predict(x, t, self.layout_encoder(condition))
-
     def predict(self, x: Tensor, t: Tensor, code: LayoutCode) -> Tensor:
-        """Return the prediction for a condition that is already encoded: sampling encodes it once for all steps."""
+        """Return the velocity for a condition that is already encoded: sampling encodes it once for all steps."""
         patches = torch.cat([F.pixel_unshuffle(x, self.patch), code.stem.to(x.dtype)], 1)
         has_class = self.unet.config.class_embed_type is not None
         out = self.unet(
@@ -54,6 +99,10 @@ class Denoiser(nn.Module):
             down_intrablock_additional_residuals=[r.clone() for r in code.residuals] or None,
         ).sample
         return F.pixel_shuffle(out, self.patch)
+
+    def checkpoint_gradients(self) -> None:
+        """Compute the UNet's activations anew in the backward pass instead of keeping them: the same numbers."""
+        self.unet.enable_gradient_checkpointing()
 
 
 def build_unet(params: Train, width: int, size: int) -> UNet2DConditionModel:
@@ -87,17 +136,25 @@ def build_unet(params: Train, width: int, size: int) -> UNet2DConditionModel:
 
 
 def build_denoiser(params: Train, aligned: LayoutEncoder, size: int) -> Denoiser:
-    """Return an untrained denoiser around a pre-aligned layout encoder, whose weights it takes over.
+    """Return an untrained denoiser around a pre-aligned layout encoder, whose weights it takes over."""
+    unet = build_unet(params, aligned.config.width, size)
+    return Denoiser(unet, fit_encoder(aligned, unet, params.patch, params.control_channels))
+
+
+def fit_encoder(aligned: LayoutEncoder, unet: UNet2DConditionModel, patch: int, control_channels: int) -> LayoutEncoder:
+    """Return a layout encoder for that UNet with the aligned one's weights.
 
     What the aligned encoder lacks (stem and residual heads, which depend on the UNet) starts fresh.
     """
     config = aligned.config
-    unet = build_unet(params, config.width, size)
-    encoder = LayoutEncoder(
-        config.known, config.width, params.patch, config.hidden, params.control_channels,
-        adapter_levels(dict(unet.config)),
-    )  # fmt: skip
-    own = encoder.state_dict()
-    known = {k: v for k, v in aligned.state_dict().items() if k in own and own[k].shape == v.shape}
-    encoder.load_state_dict({**own, **known})
-    return Denoiser(unet, encoder)
+    levels = adapter_levels(dict(unet.config))
+    encoder = LayoutEncoder(config.known, config.width, patch, config.hidden, control_channels, levels)
+    take_over(encoder, aligned)
+    return encoder
+
+
+def take_over(target: nn.Module, source: nn.Module) -> None:
+    """Copy the weights that both modules have, by name and shape."""
+    own = target.state_dict()
+    known = {k: v for k, v in source.state_dict().items() if k in own and own[k].shape == v.shape}
+    target.load_state_dict({**own, **known})

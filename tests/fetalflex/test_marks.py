@@ -22,7 +22,7 @@ from fetalflex.diffusion.train import Run, train_generator
 from fetalflex.errors import ArtifactError
 from fetalflex.marks import fill_marks, read_marks
 from fetalflex.masks.segmenter import SegmenterRun, segmentation_loss, train_segmenter
-from fetalflex.model.batches import Moves, augment, augment_with, ignored_maps, seen_mean, step_random
+from fetalflex.model.batches import Moves, augment, augment_with, Pictures, seen_mean, step_random
 from fetalflex.model.prealign import train_aligner
 from tests.fetalflex import tiny
 
@@ -124,7 +124,7 @@ def test_segmentation_loss_and_gradient_ignore_truth_and_guess_under_a_mark() ->
 def test_without_marks_every_loss_is_what_it_was() -> None:
     random = step_random(1, "plain")
     values = torch.randn(2, 3, 8, 8, generator=random)
-    assert ignored_maps(tiny.cases()) is None
+    assert Pictures(tiny.cases(), Moves()).ignored is None
     assert torch.equal(seen_mean(values, None, (2, 3)), values.mean((2, 3)))
     torch.testing.assert_close(seen_mean(values, torch.zeros(2, 1, 8, 8), (2, 3)), values.mean((2, 3)))
     maps, moves = torch.zeros(2, 3, 8, 8), Moves(rotation_deg=10, scale=0.1)

@@ -1,4 +1,4 @@
-import math
+import json
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from fetalflex.errors import ModelError, TooFewCasesError
-from fetalflex.model.prealign import Aligner, retrieval, train_aligner
+from fetalflex.model.layout_encoder import LayoutEncoder
+from fetalflex.model.prealign import Aligner, new_aligner, train_aligner, train_probe
+from fetalflex.model.retrieval import retrieve
 from tests.fetalflex import tiny
 
 
@@ -29,13 +31,15 @@ def test_a_finished_training_yields_its_result_again(tmp_path: Path) -> None:
 
 
 def test_training_aligns_layouts_with_their_images() -> None:
-    params = tiny.PREALIGN.model_copy(update={"steps": 60, "batch_size": 8, "learning_rate": 3e-3})
+    params = tiny.PREALIGN.model_copy(update={"steps": 120, "batch_size": 8, "learning_rate": 3e-3})
     steps = list(train_aligner(tiny.cases(16), params, 2, 1))
     assert steps[-1].loss < 0.7 * steps[0].loss
     assert steps[-1].appearance < 0.5 * steps[0].appearance
     trained = steps[-1].trained
     assert trained is not None
-    assert retrieval(trained, tiny.cases(16), 8)["region_r1"] > 2 / 16
+    found = retrieve(trained, tiny.cases(16), seed=0, candidates=8)
+    assert found["layout_to_image_r1"].rate.low > found["layout_to_image_r1"].chance
+    assert found["token_to_region_r1"].rate.low > found["token_to_region_r1"].chance
 
 
 def test_loaded_aligner_embeds_as_the_saved_one(tmp_path: Path) -> None:
@@ -56,8 +60,30 @@ def test_broken_config_is_refused(tmp_path: Path) -> None:
         Aligner.load(tmp_path)
 
 
-def test_retrieval_of_too_few_cases_is_not_a_number() -> None:
-    assert math.isnan(retrieval(tiny.aligner(), tiny.cases(2))["image_r1"])
+def test_an_aligner_of_before_the_wider_encoder_is_still_read(tmp_path: Path) -> None:
+    former = {"region_grid": 2, "region_margin": 0.0, "image_blocks": 0}
+    params = tiny.PREALIGN.model_copy(update=former)
+    new_aligner(tiny.cases(), params, 2, 1).save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["params"] = {k: v for k, v in config["params"].items() if k not in {*former, "same_structure"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert Aligner.load(tmp_path).params.image_blocks == 0
+
+
+def test_a_probe_leaves_its_layout_encoder_as_it_is() -> None:
+    encoder = tiny.generator().denoiser.layout_encoder
+    steps = list(train_probe(tiny.cases(), tiny.PREALIGN, encoder, tiny.generator().vocabulary, 1))
+    trained = steps[-1].trained
+    assert trained is not None
+    own = encoder.state_dict()
+    assert all(torch.equal(own[k], v) for k, v in trained.layout_encoder.state_dict().items())
+    begun = new_aligner(tiny.cases(), tiny.PREALIGN, 2, 1)
+    assert not torch.equal(trained.region_layout.weight, begun.region_layout.weight)
+
+
+def test_a_probe_of_another_width_is_refused() -> None:
+    with pytest.raises(ModelError, match="width 32 and hidden 8; found 64 and 8"):
+        next(iter(train_probe(tiny.cases(), tiny.PREALIGN, LayoutEncoder((28, 9, 3), 64, 2, 8), ("a",), 1)))
 
 
 def test_no_cases_are_refused() -> None:
