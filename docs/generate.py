@@ -241,7 +241,13 @@ def _allowed(value: dict[str, Any], schema: dict[str, Any]) -> str:
     return " ".join([_WORDS[value.get("type", "")], *_bounds(value)])
 
 
-_WORDS = {"integer": "whole number", "number": "number", "string": "text", "null": "nothing"}
+_WORDS = {
+    "integer": "whole number",
+    "number": "number",
+    "string": "text",
+    "null": "nothing",
+    "boolean": "true or false",
+}
 _SIGNS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 
@@ -256,6 +262,8 @@ def _bounds(value: dict[str, Any]) -> list[str]:
 def _value(value: object) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_value(v) for v in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
     return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -95,7 +95,7 @@ def test_the_checkout_holds_the_demo_preset() -> None:
         assert not demo.is_file() or demo.read_text() == path.read_text()
 
 
-@pytest.mark.parametrize("preset", ["demo", "tiny", "cpu64"])
+@pytest.mark.parametrize("preset", ["demo", "tiny", "cpu64", "small", "base", "sd"])
 def test_presets_are_valid(preset: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(preset_text(preset))

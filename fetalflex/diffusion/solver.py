@@ -95,7 +95,7 @@ def _wide(values: Tensor) -> Tensor:
     return values[:, None, None, None]
 
 
-def noise(seeds: list[int], size: int) -> Tensor:
-    """Return standard normal noise [B, 1, size, size], each image from its own seed."""
-    drawn = [torch.randn(1, size, size, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+def noise(seeds: list[int], size: int, channels: int = 1) -> Tensor:
+    """Return standard normal noise [B, channels, size, size], each image from its own seed."""
+    drawn = [torch.randn(channels, size, size, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(drawn)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_max_pool2d
 
 from fetalflex.anatomy.layout import Layout, Mask
 from fetalflex.diffusion.agreement import adapt, agreement, is_coarse
@@ -77,6 +78,8 @@ def sample_images(
     """
     if guide.role != "guide":
         raise ModelError(f"sampling may use the segmenter 'guide' alone; found {guide.role!r}")
+    if params.steering and generator.denoiser.shape(generator.size)[0] != 1:
+        raise ModelError("steering needs a generator of pixels; expected sample.steering 0 for one of latents")
     check_requests(requests, generator)
     sampler = _Sampler(generator, guide, params, seed)
     return [state.result() for state in sampler.fine(sampler.coarse(requests))]
@@ -106,7 +109,8 @@ class _State:
 class _Sampler:
     def __init__(self, generator: Generator, guide: Segmenter, params: Sample, seed: int) -> None:
         self.generator, self.guide, self.params, self.seed = generator, guide, params, seed
-        self.device = next(generator.denoiser.parameters()).device
+        self.denoiser = generator.denoiser
+        self.device = next(self.denoiser.parameters()).device
 
     def coarse(self, requests: Sequence[SampleRequest]) -> list[_State]:
         """Few steps from noise (or, with a reference, repainting), then scores and outlines."""
@@ -136,7 +140,7 @@ class _Sampler:
         for step in euler_steps(field, x, times[:early]):
             x, clean = step.x, step.clean
         if clean is not None and early < len(times) and any(is_coarse(o) for r in layouts for o in r.objects):
-            pixels = to_pixels(clean)
+            pixels = to_pixels(self.denoiser.decode(clean))
             chances = self.guide.predict(pixels)
             field = self._field(batch, [adapt(*seen) for seen in zip(layouts, pixels, chances, strict=True)])
         return euler(field, x, times[early - 1 :]), self.params.coarse_steps
@@ -169,7 +173,7 @@ class _Sampler:
         batch, regions, layouts = [s.request for s in padded], [s.region for s in padded], [s.adapted for s in padded]
         low, high = self.params.fine_time
         starts = torch.tensor([high + (low - high) * s.agreement for s in padded])
-        clean = to_signal(np.stack([s.image for s in padded])).to(self.device)
+        clean = self._encoded(np.stack([s.image for s in padded]))
         fresh = self._noise(batch, "fine", [s.rounds for s in padded])
         canvas = self._canvas(batch, regions)
 
@@ -203,12 +207,18 @@ class _Sampler:
         blank = np.zeros((self.generator.size,) * 2, np.uint8)
         references = np.stack([blank if r.reference is None else r.reference for r in batch])
         free = np.stack([np.ones_like(blank, bool) if m is None else m for m in regions])
-        region = torch.from_numpy(free)[:, None].float()
-        return Canvas(to_signal(references).to(self.device), region.to(self.device))
+        region, reference = torch.from_numpy(free)[:, None].float(), self._encoded(references)
+        if region.shape[-1] != reference.shape[-1]:  # latents: a place may change where any of its pixels may
+            region = adaptive_max_pool2d(region, reference.shape[-1])
+        return Canvas(reference, region.to(self.device))
+
+    @torch.no_grad()
+    def _encoded(self, pixels: Pixels) -> Tensor:
+        return self.denoiser.encode(to_signal(pixels).to(self.device))
 
     def _pixels(self, x: Tensor, batch: list[SampleRequest], regions: list[Mask | None]) -> Pixels:
         """Return uint8 [B, S, S]; outside its region an edit has the bytes of its reference."""
-        pixels = to_pixels(x)
+        pixels = to_pixels(self.denoiser.decode(x))
         for i, (request, region) in enumerate(zip(batch, regions, strict=True)):
             if request.reference is not None and region is not None:
                 pixels[i] = compose(pixels[i], request.reference, region, self.params.repaint_margin_px)
@@ -220,7 +230,8 @@ class _Sampler:
     def _noise(self, requests: Sequence[SampleRequest], purpose: str, step: int | list[int] = 0) -> Tensor:
         steps = step if isinstance(step, list) else [step] * len(requests)
         seeds = [derive_seed(self.seed, r.image_id, purpose, k) for r, k in zip(requests, steps, strict=True)]
-        return noise(seeds, self.generator.size).to(self.device)
+        channels, side, _ = self.denoiser.shape(self.generator.size)
+        return noise(seeds, side, channels).to(self.device)
 
 
 def check_requests(requests: Sequence[SampleRequest], generator: Generator) -> None:

@@ -51,7 +51,8 @@ def retrieve(aligner: Aligner, cases: Cases, seed: int, candidates: int = 16) ->
     parts = []
     for k in range(shown.shape[1]):
         having = np.flatnonzero(shown[:, k])
-        parts += [(i, k, _others(patients, ids, having, int(i), (seed, f"region-{k}", candidates))) for i in having]
+        draw = (seed, f"region-{k}", candidates)
+        parts += [(int(i), k, _others(patients, ids, having, int(i), draw)) for i in having]
     ranks: dict[str, list[tuple[str, int, int]]] = {}
     for i, others in whole:
         at = [i, *others]

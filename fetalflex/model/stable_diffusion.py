@@ -60,6 +60,9 @@ class StableDiffusion(Backbone):
     to scale; Salimans & Ho 2022 (arXiv 2202.00512), appendix D for v-prediction.
     """
 
+    text: Tensor
+    log_odds: Tensor
+
     def __init__(self, base: Base, layout_encoder: LayoutEncoder) -> None:
         super().__init__()
         self.base_name, self.base_sha256, self.prediction = base.name, base.sha256, base.prediction

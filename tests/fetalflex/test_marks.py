@@ -22,7 +22,7 @@ from fetalflex.diffusion.train import Run, train_generator
 from fetalflex.errors import ArtifactError
 from fetalflex.marks import fill_marks, read_marks
 from fetalflex.masks.segmenter import SegmenterRun, segmentation_loss, train_segmenter
-from fetalflex.model.batches import Moves, augment, augment_with, Pictures, seen_mean, step_random
+from fetalflex.model.batches import Moves, Pictures, augment, augment_with, seen_mean, step_random
 from fetalflex.model.prealign import train_aligner
 from tests.fetalflex import tiny
 

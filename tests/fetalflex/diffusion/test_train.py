@@ -1,11 +1,18 @@
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from fetalflex.diffusion.train import Run, train_generator
+from fetalflex.diffusion.train import Batches, Run, train_generator
 from fetalflex.errors import ModelError
+from fetalflex.model.checkpoint import read_tensors
 from tests.fetalflex import tiny
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_interrupted_training_resumes_bit_identical(tmp_path: Path) -> None:
@@ -56,3 +63,63 @@ def test_result_holds_averaged_weights_and_the_aligners_centers() -> None:
     assert trained.vocabulary == ("not-stated", "far", "near")
     assert trained.size == tiny.SIZE
     assert not trained.denoiser.training
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_gradient_checkpointing_changes_no_weight(tmp_path: Path, precision: str) -> None:
+    weights = []
+    for again in (False, True):
+        params = tiny.TRAIN.model_copy(update={"gradient_checkpointing": again, "precision": precision})
+        list(train_generator(tiny.cases(), tiny.aligner(), params, Run(1, tmp_path / str(again))))
+        weights.append(tiny.weights(tmp_path / str(again)))
+    assert weights[0] == weights[1]
+
+
+def test_a_batch_that_processes_cannot_share_is_refused() -> None:
+    class Three:
+        num_processes, process_index = 3, 1
+
+    batch = Batches(tiny.cases(), tiny.aligner().vocabulary, tiny.TRAIN, 1, tiny.generator().denoiser).draw(0)
+    with pytest.raises(ModelError, match="batch_size 4 cannot be shared by 3 processes"):
+        batch.share(Three())  # type: ignore[arg-type]
+
+
+def test_processes_share_a_batch_without_a_rest() -> None:
+    batches = Batches(tiny.cases(), tiny.aligner().vocabulary, tiny.TRAIN, 1, tiny.generator().denoiser)
+
+    class Of:
+        num_processes = 2
+
+        def __init__(self, index: int) -> None:
+            self.process_index = index
+
+    whole, parts = batches.draw(3), [batches.draw(3).share(Of(i)) for i in range(2)]  # type: ignore[arg-type]
+    for name in ("clean", "noise", "t"):
+        both = torch.stack([getattr(p, name) for p in parts], 1).flatten(0, 1)
+        assert torch.equal(both, getattr(whole, name))
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
+    """Each takes half of every batch; gradients are averaged by accelerate, so only the last bits may differ."""
+    params = tiny.TRAIN.model_copy(update={"precision": "fp32"})
+    list(train_generator(tiny.cases(), tiny.aligner(), params, Run(1, tmp_path / "one")))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = (
+        "from pathlib import Path; from tests.fetalflex import tiny; "
+        "from fetalflex.diffusion.train import Run, train_generator; "
+        "params = tiny.TRAIN.model_copy(update={'precision': 'fp32'}); "
+        f"list(train_generator(tiny.cases(), tiny.aligner(), params, Run(1, Path({str(tmp_path / 'two')!r}))))"
+    )
+    running = []
+    for rank in range(2):
+        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+        environment = os.environ | place | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        running.append(subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=ROOT))
+    assert [p.wait(timeout=300) for p in running] == [0, 0]
+    one, two = (read_tensors(tmp_path / name / "checkpoint.safetensors")[0] for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(one[k], two[k], rtol=1e-3, atol=1e-4) for k in one if k.startswith("ema."))

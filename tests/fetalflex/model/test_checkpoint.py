@@ -5,11 +5,13 @@ import torch
 from torch import nn
 
 from fetalflex.errors import ModelError
+from fetalflex.model import checkpoint
 from fetalflex.model.checkpoint import (
     NAME,
     Ema,
     digest_of,
     load_checkpoint,
+    load_weights,
     read_config,
     read_tensors,
     save_checkpoint,
@@ -89,3 +91,41 @@ def test_digest_ignores_how_often_is_saved_and_nothing_else() -> None:
     assert digest_of(Train(), seed=1) == digest_of(Train(checkpoint_every=7), seed=1)
     assert digest_of(Train(), seed=1) != digest_of(Train(), seed=2)
     assert digest_of(Train(), seed=1) != digest_of(Train(learning_rate=1e-4), seed=1)
+
+
+def test_weights_above_the_limit_are_cut_into_shards_and_read_by_their_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "SHARD_BYTES", 300)
+    module, other = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 9)), nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 9))
+    save_module(tmp_path, module, {"kind": "thing"})
+    names = sorted(p.name for p in tmp_path.glob("*.safetensors"))
+    assert names == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    load_weights(other, tmp_path / "model.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(module.parameters(), other.parameters(), strict=True))
+    (tmp_path / names[0]).unlink()
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_weights(other, tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        ('{"weight_map": {"weight": "../elsewhere.safetensors"}}', "files of its own folder"),
+        ('{"weight_map": {"weight": "pickled.bin"}}', "a pickle can run code"),
+        ('{"weight_map": ["a"]}', "no index of weights"),
+        ("{}", "no index of weights"),
+        ("", "no index of weights"),
+    ],
+)
+def test_an_index_that_leads_elsewhere_is_refused(tmp_path: Path, index: str, said: str) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(ModelError, match=said):
+        load_weights(nn.Linear(1, 1), tmp_path / "model.safetensors")
+
+
+def test_averages_leave_frozen_parameters_alone() -> None:
+    module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    module[0].requires_grad_(False)
+    ema = Ema(module, 0.5)
+    assert sorted(ema.values) == ["1.bias", "1.weight"]

@@ -5,6 +5,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from fetalflex.errors import ModelError
+from fetalflex.model import generator as generator_module
 from fetalflex.model.condition import condition_from_layouts
 from fetalflex.model.denoiser import Denoiser, build_denoiser, build_unet
 from fetalflex.model.generator import Generator
@@ -65,3 +66,20 @@ def test_unet_that_does_not_fit_is_refused() -> None:
     unet = build_unet(tiny.TRAIN.model_copy(update={"control_channels": 0}), 32, tiny.SIZE)
     with pytest.raises(ModelError, match="do not fit"):
         Denoiser(unet, tiny.generator().denoiser.layout_encoder)
+
+
+def test_no_file_of_weights_is_above_the_limit_and_diffusers_reads_the_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generator_module, "SHARD_BYTES", 200_000)
+    saved = tiny.generator()
+    saved.save(tmp_path)
+    files = list((tmp_path / "unet").glob("*.safetensors"))
+    assert len(files) > 3
+    loaded = Generator.load(tmp_path)
+    own = saved.denoiser.state_dict()
+    assert all(torch.equal(own[k], v) for k, v in loaded.denoiser.state_dict().items())
+    unet = UNet2DConditionModel.from_pretrained(
+        tmp_path, subfolder="unet", use_safetensors=True, low_cpu_mem_usage=False
+    )
+    assert torch.equal(unet.conv_in.weight, own["unet.conv_in.weight"])

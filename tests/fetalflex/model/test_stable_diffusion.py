@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
@@ -8,6 +9,7 @@ from safetensors.torch import save_file
 
 from fetalflex.diffusion.objective import interpolate
 from fetalflex.diffusion.train import Run, train_generator
+from fetalflex.diffusion.two_stage import SampleRequest, sample_images
 from fetalflex.errors import ModelError
 from fetalflex.model import stable_diffusion
 from fetalflex.model.condition import condition_from_layouts
@@ -164,7 +166,7 @@ def test_missing_model_is_named(tmp_path: Path) -> None:
 def test_pickled_model_is_never_opened(tmp_path: Path) -> None:
     base = write_base(tmp_path)
     (base / "unet" / "diffusion_pytorch_model.safetensors").rename(base / "unet" / "diffusion_pytorch_model.bin")
-    with pytest.raises(ModelError, match="unet holds diffusion_pytorch_model.bin, a pickle"):
+    with pytest.raises(ModelError, match=r"unet holds diffusion_pytorch_model\.bin, a pickle"):
         load_base(str(base))
 
 
@@ -195,7 +197,7 @@ def test_an_embedding_of_another_width_is_refused(tmp_path: Path) -> None:
 
 def test_a_base_that_does_not_fit_is_refused(folder: Path) -> None:
     base, encoder = load_base(str(folder)), tiny.aligner().layout_encoder
-    with pytest.raises(ModelError, match="shrinks by 2; found train.patch 4"):
+    with pytest.raises(ModelError, match=r"shrinks by 2; found train\.patch 4"):
         StableDiffusion.around(base, encoder, 4, 32)
     with pytest.raises(ModelError, match="multiple of 4; found 30"):
         StableDiffusion.around(base, encoder, 2, 30)
@@ -215,3 +217,24 @@ def test_hub_models_are_pinned_and_fetched_without_pickles(folder: Path, monkeyp
     with pytest.raises(ModelError, match="@REVISION"):
         load_base("hub:owner/name")
     assert stable_diffusion.HUB == "hub:"
+
+
+def test_our_sampler_works_on_latents_and_edits_keep_their_outside(folder: Path) -> None:
+    generator = [s.trained for s in train_generator(tiny.cases(), tiny.aligner(), params(folder), Run(1))][-1]  # type: ignore[arg-type]
+    assert generator is not None
+    reference, region = tiny.cases().images[0], np.zeros((tiny.SIZE, tiny.SIZE), bool)
+    region[10:20, 12:22] = True
+    requests = [
+        SampleRequest("a", tiny.layout(boxed=True)),
+        SampleRequest("b", tiny.layout(), reference, region),
+    ]
+    asked = tiny.SAMPLE.model_copy(update={"repaint_margin_px": 1})
+    plain, edited = sample_images(generator, tiny.segmenter(), requests, asked, 5)
+    assert plain.image.shape == (tiny.SIZE, tiny.SIZE)
+    assert edited.region is not None
+    assert np.array_equal(edited.image[~edited.region], reference[~edited.region])
+    assert not np.array_equal(edited.image, reference)
+    again = sample_images(generator, tiny.segmenter(), requests[:1], asked, 5)[0]
+    assert np.array_equal(again.image, plain.image)
+    with pytest.raises(ModelError, match="steering needs a generator of pixels"):
+        sample_images(generator, tiny.segmenter(), requests, asked.model_copy(update={"steering": 0.5}), 5)
