@@ -163,6 +163,46 @@ class Synthetic(dy.Schema):
     agreement = dy.Float64(nullable=True)
 
 
+class Generated(dy.Schema):
+    """What `fetalflex generate` made: `manifest.parquet`, one row per image, in the order of their numbers.
+
+    `file` and `layout_file` are relative to the folder. `layout` is what was asked, `layout_adapted` what the coarse
+    stage made of it; `layout_source` where the normal layout comes from. `anomalies`: JSON list of [name, severity,
+    unit]. `reference`: hash of the image outside of whose `region` nothing was generated, null without one. `model`:
+    SHA-256 of the weights. Stages: network evaluations of the coarse and of the fine stage, and the guide's agreement
+    with the asked layout after each.
+    """
+
+    image_id = dy.String(primary_key=True, min_length=1)
+    file = dy.String(nullable=False)
+    layout_file = dy.String(nullable=True)
+    plane = dy.String(nullable=False)
+    center = dy.String(nullable=True)
+    age_weeks = dy.Float64(nullable=True)
+    anomalies = dy.String(nullable=False)
+    reference = dy.String(nullable=True)
+    region_file = dy.String(nullable=True)
+    seed = dy.Int64(nullable=False)
+    layout_source = dy.String(nullable=False)
+    layout = dy.String(nullable=False)
+    layout_adapted = dy.String(nullable=False)
+    model = dy.String(nullable=False, min_length=64)
+    coarse_evaluations = dy.Int32(nullable=False, min=1)
+    fine_evaluations = dy.Int32(nullable=False, min=0)
+    coarse_agreement = dy.Float64(nullable=True)
+    agreement = dy.Float64(nullable=True)
+
+
+class GeneratedImages(dy.Schema):
+    """The images themselves, where `fetalflex generate` writes Parquet: `images-NNN.parquet`."""
+
+    image_id = dy.String(primary_key=True, min_length=1)
+    image = _picture()
+    plane = dy.String(nullable=False)
+    anomalies = dy.String(nullable=False)
+    layout = dy.String(nullable=False)
+
+
 class Scores(dy.Schema):
     """Per-image scores: `reports/scores.parquet`, one row per synthetic image."""
 

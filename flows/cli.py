@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fetalflex.errors import FetalFlexError, SourceError, UsageError, WorkspaceError
+from flows.commands import synthesis
 
 app = typer.Typer(
     name="fetalflex",
@@ -237,6 +238,11 @@ def ui(
     from tasks.workspace import find_root
 
     serve_pages(find_root(Path.cwd()), open_pages=open_pages)
+
+
+app.command()(synthesis.generate)
+app.command()(synthesis.edit)
+app.command("export-model")(synthesis.export_model)
 
 
 def _print_json(value: Any) -> None:

@@ -19,6 +19,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, UltrasoundImageStorage
 
+from fetalflex import __version__
 from fetalflex.anatomy.ontology import Structure, structure, structure_index
 from fetalflex.artifacts import atomic
 from fetalflex.dicom.uids import derive_uid
@@ -116,12 +117,15 @@ def compress_jpeg_lossless(paths: Sequence[Path]) -> None:
         raise SourceError(f"JPEG lossless compression failed: {reason[0]}; write the files with syntax 'rle' instead")
 
 
-def write_segmentation(path: Path, image: Dataset, masks: Mapping[str, Mask], uid_seed: str) -> Dataset:
+def write_segmentation(
+    path: Path, image: Dataset, masks: Mapping[str, Mask], uid_seed: str, *, asked: bool = False
+) -> Dataset:
     """Write masks (structure -> bool [H, W], they may overlap) as a binary DICOM SEG that refers to `image`.
 
     One segment per structure in the ontology's order, labelled with its name; category 123037004 SCT
     Anatomical Structure, type from the ontology (scheme 99FETALFLEX where SNOMED CT has none); an empty mask is
-    a segment without frame, that is, *annotated as not visible*. Source: DICOM PS3.3 A.51 and C.8.20.
+    a segment without frame, that is, *annotated as not visible*. `asked`: the masks are what a synthetic image was made
+    from, not what an expert drew. Source: DICOM PS3.3 A.51 and C.8.20.
     Raises: AnnotationError for no masks, an unknown structure or a mask of another size than the image.
     """
     shape = (int(image.Rows), int(image.Columns))
@@ -130,9 +134,12 @@ def write_segmentation(path: Path, image: Dataset, masks: Mapping[str, Mask], ui
         if masks[item.name].shape != shape:
             raise AnnotationError(f"mask of {item.name!r} is {masks[item.name].shape}; expected the image's {shape}")
     stack = np.stack([masks[item.name] for item in named], axis=-1)[None].astype(np.uint8)
+    kinds = hd.seg.SegmentAlgorithmTypeValues
+    how = {"algorithm_type": kinds.AUTOMATIC, "algorithm_identification": _layout_algorithm()} if asked else {
+        "algorithm_type": kinds.MANUAL
+    }  # fmt: skip
     segments = [
-        hd.seg.SegmentDescription(i, item.name, ANATOMICAL, _code(item), hd.seg.SegmentAlgorithmTypeValues.MANUAL)
-        for i, item in enumerate(named, 1)
+        hd.seg.SegmentDescription(i, item.name, ANATOMICAL, _code(item), **how) for i, item in enumerate(named, 1)
     ]
     data: Dataset = hd.seg.Segmentation(
         [image],
@@ -141,7 +148,7 @@ def write_segmentation(path: Path, image: Dataset, masks: Mapping[str, Mask], ui
         segments,
         series_number=100,
         content_label="ANATOMY",
-        content_description="Fetal anatomy, expert outlines",
+        content_description=f"Fetal anatomy, {'as asked of the generator' if asked else 'expert outlines'}",
         software_versions=SOFTWARE,
         device_serial_number="0",
         **_identity(uid_seed, "seg"),
@@ -184,6 +191,12 @@ def write_boxes(path: Path, image: Dataset, boxes: Mapping[str, Sequence[PixelBo
         [image], report, series_number=101, is_complete=True, **_identity(uid_seed, "boxes")
     )
     return _save(path, data, image)
+
+
+def _layout_algorithm() -> Any:
+    """Return what says that outlines come from a layout. Source: DICOM PS3.16 CID 7162."""
+    family = Code("123110", "DCM", "Artificial Intelligence")
+    return hd.AlgorithmIdentificationSequence(f"{SOFTWARE} layout", family, __version__)
 
 
 def _check(image: UltrasoundImage) -> None:

@@ -1,0 +1,211 @@
+"""Editing an image: the same picture with an anomaly, different only where the layouts differ."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fetalflex import __version__, rng
+from fetalflex.anatomy.anomalies import apply_anomalies, find_anomaly
+from fetalflex.anatomy.layout import Layout, LayoutObject
+from fetalflex.anatomy.ontology import plane_index
+from fetalflex.artifacts import read_json, write_json
+from fetalflex.diffusion.two_stage import SampleRequest
+from fetalflex.errors import LayoutError, UsageError
+from fetalflex.masks.segmenter import predicted_structures
+from fetalflex.model.pipeline import FetalFlexPipeline, sampling_of
+from fetalflex.model.plane_reader import OPEN_PLANES, compatible
+from fetalflex.synthesis.generate import known
+from fetalflex.synthesis.outputs import write_png
+from fetalflex.synthesis.picture import Picture
+from fetalflex.synthesis.requests import Ask, avoided, changed, check_ask
+
+SURE, UNSURE = 0.9, 0.5
+_LEAST_CONFIDENCE = 0.5
+_SAME_SIZE = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """What is asked: anomalies (name, severity), and what is known of the picture; None: predicted."""
+
+    picture: Picture
+    anomalies: tuple[tuple[str, float], ...]
+    plane: str | None = None
+    layout: Layout | None = None
+    age_weeks: float | None = None
+    center: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class PlaneFound:
+    """A picture's plane: as given or as predicted, and the reader's confidence in it, None without a reader."""
+
+    plane: str
+    given: bool
+    confidence: float | None
+
+
+def settle_plane(pipeline: FetalFlexPipeline, picture: Picture, given: str | None) -> PlaneFound:
+    """Return a picture's plane. Without `given` it is predicted, and must be likelier than not.
+
+    Raises: LayoutError where the reader is sure (0.9) of a plane that cannot be the given one, or unsure (0.5) of all;
+    UsageError where none is given and the model has no reader.
+    """
+    reader = pipeline.plane_reader
+    if reader is None:
+        if given is None:
+            raise UsageError("this model cannot tell an image's plane; give it with --plane")
+        return PlaneFound(given, True, None)
+    chances = reader.predict(picture.canvas(pipeline.generator.size)[None])[0]
+    best = int(chances.argmax())
+    seen, sure = reader.planes[best], float(chances[best])
+    if given is not None:
+        if sure >= SURE and not compatible(seen, given):
+            raise LayoutError(
+                f"the image is of another plane: it looks like {seen!r} ({sure:.2f}), asked was {given!r}; "
+                f"give the right --plane, or another image"
+            )
+        fitting = [float(c) for c, name in zip(chances, reader.planes, strict=True) if compatible(name, given)]
+        return PlaneFound(given, True, sum(fitting))
+    if sure < UNSURE:
+        raise LayoutError(f"the image's plane is not clear: {seen!r} at best ({sure:.2f}); give it with --plane")
+    return PlaneFound(seen, False, sure)
+
+
+def predict_layout(pipeline: FetalFlexPipeline, picture: Picture, plane: str) -> Layout:
+    """Return the layout that the guide sees on a picture, in mm where its spacing is known.
+
+    Raises: LayoutError where it sees nothing of that plane.
+    """
+    size = pipeline.generator.size
+    chances = pipeline.guide.segmenter.predict(picture.canvas(size)[None])
+    found = predicted_structures(chances, np.array([plane_index(plane)]), _LEAST_CONFIDENCE)
+    if not found:
+        raise LayoutError(
+            f"no structure of plane {plane!r} can be seen on the image; "
+            f"give its layout with --layout, or the right --plane"
+        )
+    extent, unit = picture.extent_mm() or 1.0, "image" if picture.spacing_mm is None else "mm"
+    scale = extent / size
+    objects = tuple(
+        LayoutObject(f.structure, tuple(v * scale for v in f.box), f.mask)  # type: ignore[arg-type]
+        for f in found
+    )
+    return Layout(plane, unit, extent, objects)  # type: ignore[arg-type]
+
+
+def check_size(picture: Picture, layout: Layout) -> None:
+    """Raises: LayoutError where picture and layout both state mm, and not the same."""
+    extent = picture.extent_mm()
+    if extent is not None and layout.unit == "mm" and abs(layout.extent / extent - 1) > _SAME_SIZE:
+        raise LayoutError(
+            f"the image is of another size: {extent:.1f} mm across, the layout {layout.extent:.1f} mm; expected the "
+            f"layout of this image"
+        )
+
+
+def edit_picture(pipeline: FetalFlexPipeline, asked: Edit, target: Path) -> dict[str, Any]:
+    """Write a picture without and with anomalies, both layouts and the region into a new folder; return a summary.
+
+    normal.png, abnormal.png and region.png have the picture's own size, model/ holds them as the model saw and made
+    them. Outside of the region (white) both are equal bit for bit. The folder appears whole or not at all; one that
+    holds this very edit is left as it is.
+    Raises: LayoutError, AnomalyError, ModelError, UsageError.
+    """
+    found = settle_plane(pipeline, asked.picture, asked.plane or (asked.layout.plane if asked.layout else None))
+    found = _as_shown(found, asked)
+    check_ask(
+        Ask(found.plane, asked.anomalies, asked.layout, "", asked.center, asked.age_weeks),
+        pipeline.generator.vocabulary,
+    )
+    if asked.layout is not None:
+        check_size(asked.picture, asked.layout)
+    normal = asked.layout or predict_layout(pipeline, asked.picture, found.plane)
+    normal = _stated(normal, asked)
+    edited = apply_anomalies(normal, asked.anomalies, rng.generator(asked.seed, "edit"))
+    size, canvas = pipeline.generator.size, asked.picture.canvas(pipeline.generator.size)
+    region = changed(normal, edited, size)
+    if not region.any():
+        raise LayoutError(f"the anomaly changes nothing that can be seen at {size} pixels; ask for a larger severity")
+    model = pipeline.sha256()
+    about = _settings(pipeline, asked, normal, model)
+    if _is_finished(target, about):
+        done: dict[str, Any] = read_json(target / "edit.json")
+        return done
+    (result,) = pipeline.stream([SampleRequest("edit", edited, canvas, region, avoided(normal, edited))], asked.seed)
+    grown = region if result.region is None else result.region
+    summary = about | {
+        "plane": found.plane, "plane_given": found.given, "plane_confidence": known(found.confidence or float("nan")),
+        "layout_given": asked.layout is not None, "evaluations": result.evaluations,
+        "coarse_agreement": known(result.coarse_agreement), "agreement": known(result.agreement),
+    }  # fmt: skip
+    after, where = asked.picture.paste(canvas, result.image, grown)
+    images = {"normal": asked.picture.pixels, "abnormal": after, "region": where.astype(np.uint8) * 255}
+    small = {"normal": canvas, "abnormal": result.image, "region": grown.astype(np.uint8) * 255}
+    _write(target, images, small, {"normal": normal, "abnormal": edited}, summary)
+    return summary
+
+
+def _as_shown(found: PlaneFound, asked: Edit) -> PlaneFound:
+    """Return the plane that the anomalies can be shown on, where the predicted one leaves it open."""
+    if found.given or not asked.anomalies:
+        return found
+    wanted = find_anomaly(asked.anomalies[0][0]).planes
+    if found.plane in wanted:
+        return found
+    fitting = [p for p in OPEN_PLANES.get(found.plane, ()) if p in wanted]
+    return replace(found, plane=fitting[0]) if len(fitting) == 1 else found
+
+
+def _stated(layout: Layout, asked: Edit) -> Layout:
+    changes: dict[str, Any] = {"center": asked.center or layout.center}
+    if asked.age_weeks is not None:
+        changes |= {"age_weeks": asked.age_weeks, "age_derived": False}
+    return replace(layout, **changes)
+
+
+def _settings(pipeline: FetalFlexPipeline, asked: Edit, normal: Layout, model: str) -> dict[str, Any]:
+    return {
+        "image": asked.picture.sha256, "anomalies": [[n, s, find_anomaly(n).unit] for n, s in asked.anomalies],
+        "seed": asked.seed, "model": model, "version": __version__, "sampling": sampling_of(pipeline.sampling),
+        "layout": hashlib.sha256(normal.to_json().encode()).hexdigest(),
+    }  # fmt: skip
+
+
+def _is_finished(target: Path, about: dict[str, Any]) -> bool:
+    """Whether the folder holds this very edit. Raises: UsageError where it holds anything else."""
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return False
+    known_ = read_json(target / "edit.json") if (target / "edit.json").is_file() else {}
+    if json.loads(json.dumps(about)) == {k: known_.get(k) for k in about}:
+        return True
+    raise UsageError(f"{target} is there already and holds something else: name a new folder")
+
+
+def _write(
+    target: Path,
+    images: dict[str, Any],
+    small: dict[str, Any],
+    layouts: dict[str, Layout],
+    summary: dict[str, Any],
+) -> None:
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        for name, pixels in images.items():
+            write_png(partial / f"{name}.png", pixels)
+            write_png(partial / "model" / f"{name}.png", small[name])
+        for name, layout in layouts.items():
+            (partial / f"layout_{name}.json").write_text(layout.to_json() + "\n", encoding="utf-8")
+        write_json(partial / "edit.json", summary)
+        if target.is_dir():
+            target.rmdir()
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
