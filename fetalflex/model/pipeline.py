@@ -60,13 +60,13 @@ class Guide(ModelMixin, ConfigMixin):
     def of(segmenter: Segmenter) -> Guide:
         """Return a segmenter in this form. Raises: ModelError where it is the judge."""
         with torch.device("meta"):  # draws no random number
-            guide = Guide(segmenter.channels, segmenter.trained, segmenter.role)  # type: ignore[arg-type]
+            guide = Guide(segmenter.channels, segmenter.trained, segmenter.role)
         guide.segmenter = segmenter
         return guide.eval()
 
 
 @dataclass
-class FetalFlexOutput(BaseOutput):  # type: ignore[misc]
+class FetalFlexOutput(BaseOutput):
     """What a call returns. `images`: PIL images, or uint8 [N, S, S]; `results`: what each took, and its layout."""
 
     images: list[Image.Image] | Pixels

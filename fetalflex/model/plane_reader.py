@@ -26,7 +26,7 @@ from fetalflex.dataset import Cases
 from fetalflex.errors import ArtifactError, ModelError
 from fetalflex.model.batches import to_signal
 from fetalflex.model.checkpoint import read_tensors
-from fetalflex.model.prealign import Aligner
+from fetalflex.model.aligner import Aligner
 from fetalflex.params import Prealign
 
 KIND = "fetalflex-plane-reader"
@@ -193,7 +193,7 @@ def _fit_head(head: nn.Linear, features: Tensor, target: Tensor) -> None:
         torch.autograd.backward(loss)
         return loss
 
-    optimizer.step(closure)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     scaled = weight.detach() / std
     head.weight.data.copy_(scaled)
     head.bias.data.copy_(bias.detach() - scaled @ mean)

@@ -48,7 +48,6 @@ def model_card(facts: Facts) -> str:
     """Return the card as Markdown with a YAML header. Equal facts give equal text: no clock is read."""
     header = {
         "library_name": "diffusers",
-        "pipeline_tag": "unconditional-image-generation",
         "license": "other",
         "license_name": "that-of-the-training-data",
         "tags": ["ultrasound", "fetal", "medical", "synthetic-data", "layout-to-image", "flow-matching", "fetalflex"],

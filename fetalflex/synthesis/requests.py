@@ -149,11 +149,12 @@ def avoided(normal: Layout, asked: Layout) -> Layout | None:
 
 def changed(before: Layout, after: Layout, size: int) -> Mask:
     """Return bool [size, size]: where two layouts ask for different things."""
-    result: Mask = (rasterize(before, size).maps != rasterize(after, size).maps).any(axis=0)
+    differs = rasterize(before, size).maps != rasterize(after, size).maps
+    result: Mask = np.asarray(differs.any(axis=0))
     return result
 
 
 def covered(layout: Layout, size: int) -> Mask:
     """Return bool [size, size]: where a layout's objects lie."""
-    result: Mask = rasterize(layout, size).maps.astype(bool).any(axis=0)
+    result: Mask = np.asarray((rasterize(layout, size).maps > 0).any(axis=0))
     return result

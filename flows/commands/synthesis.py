@@ -52,9 +52,10 @@ def generate(
 ) -> None:
     """Make images of a plane, with or without an anomaly, from drawn layouts or a given one.
 
-    Layouts are drawn from the training layouts of the workspace that you stand in, or with `--model` from the statistics
-    in the model's folder. **png**: `images/`, `layouts/`; **parquet**: shards of images; **dicom**: Ultrasound Images
-    marked as synthetic, outlines as SEG. `manifest.parquet` says for each image its seed, layout, model and stages.
+    Layouts are drawn from the training layouts of the workspace that you stand in, or with `--model` from the
+    statistics in the model's folder. **png**: `images/`, `layouts/`; **parquet**: shards of images; **dicom**:
+    Ultrasound Images marked as synthetic, outlines as SEG. `manifest.parquet` says for each image its seed, layout,
+    model and stages.
 
     With `--reference` an image is kept but for the region where the layout's objects lie, or where the anomaly changes
     it. A run that was cut off goes on with the same command. Exit codes: 2 the command cannot be carried out as given;
@@ -108,8 +109,8 @@ def edit(
     `layout_abnormal.json`, and `edit.json` with what it took. Where they are not given, the plane is read from the
     image, with its confidence, and the layout is what the guide sees on it. DICOM is read in a sandbox, texts blanked.
 
-    An image that surely shows another plane is an error. Exit codes: 2 the command cannot be carried out as given; 1 any
-    other error; nothing is written then.
+    An image that surely shows another plane is an error. Exit codes: 2 the command cannot be carried out as given; 1
+    any other error; nothing is written then.
     """
     pairs = pair_anomalies(anomaly, severity)
     if not pairs:
@@ -133,13 +134,19 @@ def export_model(
 ) -> None:
     """Write the workspace's trained model as one folder that diffusers loads, with its card.
 
-    Holds generator, guide and plane reader as safetensors, statistics of the training layouts (no outline of a patient),
-    and `README.md`: what it is, what it was trained on and under which licences, its figures. Load it with
+    Holds generator, guide and plane reader as safetensors, statistics of the training layouts (no outline of a
+    patient), and `README.md`: what it is, what it was trained on and under which licences, its figures. Load it with
     `FetalFlexPipeline.from_pretrained(DIR)`, or name it as `--model`.
     """
-    root, pipeline = _open(None)
-    from fetalflex.synthesis.models import export_model as export
     from tasks.exporting import training_facts
+    from tasks.workspace import find_root, load_params
+
+    root = find_root(Path.cwd())
+    params = load_params(root)
+    from fetalflex.synthesis.models import export_model as export
+    from fetalflex.synthesis.models import open_model
+
+    pipeline = open_model(root / "models", params.sample)
 
     layouts, origins, figures = training_facts(root)
     facts = export(out, pipeline, layouts, origins, figures)
