@@ -24,9 +24,9 @@ from fetalflex.anatomy.ontology import PLANE_NAMES
 from fetalflex.artifacts import atomic, read_json, write_json
 from fetalflex.dataset import Cases
 from fetalflex.errors import ArtifactError, ModelError
+from fetalflex.model.aligner import Aligner
 from fetalflex.model.batches import to_signal
 from fetalflex.model.checkpoint import read_tensors
-from fetalflex.model.aligner import Aligner
 from fetalflex.params import Prealign
 
 KIND = "fetalflex-plane-reader"
