@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from fetalflex.errors import Reason
 from fetalflex.params import Center, Clips, Criterion, Deidentify, Params, Phantom
+from fetalflex.params_plan import Anomaly
 from fetalflex.quality.gate import IMAGE_METRICS, RELEASE_METRICS
 from fetalflex.reasons import REASONS
 from tasks.fingerprints import PACKAGES, import_closure, source_root
@@ -90,8 +91,10 @@ MEANINGS: dict[str, dict[str, str]] = {
         "normal": "normal images",
         "abnormal": "images with the anomaly",
         "pairs": "counterfactual pairs (two images each)",
-        "anomaly": "which layout edit",
-        "severity_mm": "range of the severity, mm of atrial width",
+        "anomalies": "which anomalies share the abnormal images and pairs, see below",
+        "layouts": "where normal layouts come from: `varied` training cases, `statistics` of them, or both, `mixed`",
+        "statistics_share": "share of the images whose layout is new anatomy, where layouts are `mixed`",
+        "statistics_cases": "training cases that a plane needs for a model of its layouts; else they are varied",
         "perturbation": "how far layouts of training cases are varied; 0: not at all",
         "budget": "network evaluations per image at most, all stages together",
         "coarse_steps": "steps from noise; network evaluations per image of the coarse stage",
@@ -105,6 +108,12 @@ MEANINGS: dict[str, dict[str, str]] = {
         "repaint_margin_px": "how far the region of a repaint is grown, and blended, pixels",
         "batch_size": "constant, padded batch; another value changes the last bits of images",
         "shards": "hash buckets of data/synthetic",
+    },
+    "anomaly": {
+        "name": "which anomaly; exactly one of `name` and `together` is given",
+        "together": "two at once, each with an entry of its own, which says its severities",
+        "severity": "range of the severity, in the anomaly's unit; null: the whole range that the anomaly has",
+        "weight": "share of the abnormal images and pairs; 0: only for `together`",
     },
     "score": {
         "encoder": "features for the distances: `inception`, or the project's own `aligner`",
@@ -172,6 +181,8 @@ def params_page() -> str:
     for name, field in Params.model_fields.items():
         if name != "preset" and isinstance(field.annotation, type):
             parts.append(f"## {name}\n\n{_doc(field.annotation)}\n\n{_table(name, field.annotation)}")
+        if name == "sample":
+            parts.append(f"### An anomaly that is asked\n\n{_doc(Anomaly)}\n\n{_table('anomaly', Anomaly)}")
     parts += [
         f"### A criterion of the gate\n\n{_doc(Criterion)}\n\n{_table('criterion', Criterion)}",
         "### Metrics of a release\n\n" + _metrics(RELEASE_METRICS),
@@ -228,7 +239,7 @@ def _table(section: str, model: type[BaseModel], only: tuple[str, ...] = ()) -> 
 def _allowed(value: dict[str, Any], schema: dict[str, Any]) -> str:
     if "$ref" in value:
         kind = value["$ref"].rsplit("/", 1)[-1]
-        return f"a {kind.lower()}"
+        return f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind.lower()}"
     if "anyOf" in value:
         return " or ".join(_allowed(v, schema) for v in value["anyOf"])
     if "enum" in value or "const" in value:
@@ -264,6 +275,8 @@ def _value(value: object) -> str:
         return "[" + ", ".join(_value(v) for v in value) + "]"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_value(v)}" for name, v in value.items() if v is not None) + "}"
     return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

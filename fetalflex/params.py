@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from fetalflex.errors import ParameterError
+from fetalflex.params_plan import Anomaly, LayoutSource, check_anomalies
 from fetalflex.params_training import Channels, Fraction, Positive, Rate
 from fetalflex.params_training import Prealign as Prealign
 from fetalflex.params_training import Section as _Section
@@ -98,13 +99,18 @@ class Sample(_Section):
     A repaint goes back `repaint_jumps` times per step so that both sides of the edge harmonise, in as many steps, at
     most `coarse_steps`, as fit; the region that it may change is the asked one, grown by `repaint_margin_px`, over
     which it is blended with the reference.
+    What is made: `anomalies` share the abnormal images and pairs by weight. `layouts`: `varied` takes those of training
+    cases, moved as one piece, `statistics` draws new anatomy from a model of them wherever a plane has at least
+    `statistics_cases`, `mixed` does so for `statistics_share` of the images.
     """
 
     normal: Positive = 48
     abnormal: Annotated[int, Field(ge=0)] = 16
     pairs: Annotated[int, Field(ge=0)] = 8
-    anomaly: Literal["ventriculomegaly"] = "ventriculomegaly"
-    severity_mm: tuple[float, float] = (12.0, 18.0)
+    anomalies: tuple[Anomaly, ...] = (Anomaly(name="ventriculomegaly", severity=(12.0, 18.0)),)
+    layouts: LayoutSource = "varied"
+    statistics_share: Fraction = 0.5
+    statistics_cases: Annotated[int, Field(ge=3)] = 8
     perturbation: Fraction = 0.06
     budget: Positive = 20
     coarse_steps: Positive = 12
@@ -121,12 +127,14 @@ class Sample(_Section):
 
     @model_validator(mode="after")
     def _ranges_rise(self) -> "Sample":
-        for name in ("severity_mm", "fine_time"):
-            low, high = getattr(self, name)
-            if not 0 <= low <= high:
-                raise ValueError(f"{name} must be two rising numbers from 0 on; found [{low:g}, {high:g}]")
+        low, high = self.fine_time
+        if not low <= high:
+            raise ValueError(f"fine_time must be two rising numbers from 0 on; found [{low:g}, {high:g}]")
         if self.coarse_steps > self.budget:
             raise ValueError(f"coarse_steps {self.coarse_steps} must not exceed the budget {self.budget}")
+        fault = check_anomalies(self.anomalies) if self.abnormal + self.pairs else None
+        if fault is not None:
+            raise ValueError(fault)
         return self
 
 

@@ -141,6 +141,9 @@ class Synthetic(dy.Schema):
     made of it (both JSON of `anatomy.layout.Layout`). `source_case` gave the layout; a pair's
     reference is its own normal half. `center` is the style asked for. `agreement` is the guide's mean Dice against the
     asked layout. `region` (pairs only) is white where anything may differ.
+    An abnormal image has an anomaly and its severity in `severity_unit`, or two; `layout_normal` is the layout before
+    the edit. `layout_source`: `varied` (a training case's, moved as one piece) or `statistics` (new anatomy: sizes
+    and places are drawn, `source_case` gave the outlines). `age_derived`: the age was computed from a size.
     """
 
     image_id = dy.String(primary_key=True, min_length=16)
@@ -152,9 +155,15 @@ class Synthetic(dy.Schema):
     plane = dy.String(nullable=False)
     center = dy.String(nullable=False)
     age_weeks = dy.Float64(nullable=True)
+    age_derived = dy.Bool(nullable=False)
     anomaly = dy.String(nullable=True)
     severity = dy.Float64(nullable=True)
     severity_unit = dy.String(nullable=True)
+    second_anomaly = dy.String(nullable=True)
+    second_severity = dy.Float64(nullable=True)
+    second_severity_unit = dy.String(nullable=True)
+    layout_source = dy.Enum(["varied", "statistics"], nullable=False)
+    layout_normal = dy.String(nullable=True)
     layout = dy.String(nullable=False)
     layout_adapted = dy.String(nullable=False)
     source_case = dy.String(nullable=False)
@@ -204,13 +213,20 @@ class GeneratedImages(dy.Schema):
 
 
 class Scores(dy.Schema):
-    """Per-image scores: `reports/scores.parquet`, one row per synthetic image."""
+    """Per-image scores: `reports/scores.parquet`, one row per synthetic image.
+
+    `measured_severity`: that of the anomaly on the judge's segmentation, null where it could not be measured.
+    """
 
     image_id = dy.String(primary_key=True, min_length=16)
     kind = dy.String(nullable=False)
     plane = dy.String(nullable=False)
     center = dy.String(nullable=False)
     dice = dy.Float64(nullable=True)
+    anomaly = dy.String(nullable=True)
+    measured_severity = dy.Float64(nullable=True)
+    second_anomaly = dy.String(nullable=True)
+    second_measured_severity = dy.Float64(nullable=True)
     nearest_case = dy.String(nullable=False)
     nearest_distance = dy.Float64(nullable=False)
     nearest_correlation = dy.Float64(nullable=False)

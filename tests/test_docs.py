@@ -212,8 +212,10 @@ def _write_dataset(folder: Path) -> None:
     rows = [
         {
             "image_id": f"{kind}-0000000000", "image": grey, "coarse": grey, "kind": kind, "pair_id": None,
-            "region": None, "plane": "transventricular", "center": "near", "age_weeks": None, "anomaly": None,
-            "severity": None, "severity_unit": None, "layout": layout, "layout_adapted": layout,
+            "region": None, "plane": "transventricular", "center": "near", "age_weeks": None, "age_derived": False,
+            "anomaly": None, "severity": None, "severity_unit": None, "second_anomaly": None, "second_severity": None,
+            "second_severity_unit": None, "layout_source": "varied", "layout_normal": None,
+            "layout": layout, "layout_adapted": layout,
             "source_case": "case", "seed": 1, "evaluations": 12, "agreement": 0.9,
         }
         for kind in ("normal", "abnormal")

@@ -16,6 +16,7 @@ from fetalflex.anatomy.editing import Setting, require, setting_of
 from fetalflex.anatomy.editing import millimetres_per_unit as millimetres_per_unit
 from fetalflex.anatomy.layout import Layout
 from fetalflex.anatomy.measure import atrial_width as atrial_width
+from fetalflex.anatomy.severities import together_fault
 from fetalflex.errors import AnomalyError
 
 
@@ -46,10 +47,9 @@ def apply_anomalies(layout: Layout, asked: Sequence[tuple[str, float]], rng: np.
     found = [(find_anomaly(name), severity) for name, severity in asked]
     for i, (one, _) in enumerate(found):
         for other, _ in found[i + 1 :]:
-            shared = set(one.excludes) & set(other.excludes)
-            if one.name == other.name or shared:
-                about = f"both decide on {sorted(shared)[0]}" if shared else "it is asked twice"
-                raise AnomalyError(f"{one.name} and {other.name} cannot be together: {about}; ask for one of them")
+            fault = together_fault(one.name, other.name)
+            if fault is not None:
+                raise AnomalyError(f"{one.name} and {other.name} cannot be together: {fault}; ask for one of them")
     for anomaly, severity in found:
         check_anomaly(layout, anomaly, severity)
     setting, order = setting_of(layout), list(ANOMALIES)

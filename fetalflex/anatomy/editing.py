@@ -10,12 +10,12 @@ from scipy import ndimage
 from fetalflex.anatomy import biometry
 from fetalflex.anatomy.layout import Layout, LayoutObject, Mask, mask_box
 from fetalflex.anatomy.measure import circumference, ellipse_diameters, region_of, signed_distance
+from fetalflex.anatomy.severities import BRAIN
 from fetalflex.anatomy.shapes import inscribed
 from fetalflex.errors import AnomalyError, LayoutError
 
 Floats = npt.NDArray[np.float64]
 ASSUMED_WEEKS = 22.0  # the usual age of the anatomy scan, where a layout does not state its own
-BRAIN = ("transventricular", "transthalamic", "transcerebellar", "brain")
 
 
 @dataclass(frozen=True)
@@ -80,17 +80,32 @@ def ellipse_length(layout: Layout) -> float:
 def _age(layout: Layout) -> float:
     if layout.age_weeks is not None:
         return layout.age_weeks
-    if layout.unit == "mm":
-        measures: list[tuple[str, biometry.Measure]] = [("head", "hc"), ("abdomen", "ac"), ("femur", "fl")]
-        for name, measure in measures:
-            if layout.find(name) is None or (name == "head" and layout.plane not in BRAIN):
-                continue
-            size = ellipse_length(layout) if name == "femur" else circumference(region_of(layout, name), layout.extent)
-            try:
-                return biometry.age_from(measure, size)
-            except LayoutError:
-                continue  # smaller or larger than any age's mean: the usual age is as good
-    return ASSUMED_WEEKS
+    return age_of_size(layout) or ASSUMED_WEEKS  # smaller or larger than any age's mean: the usual age is as good
+
+
+def age_of_size(layout: Layout) -> float | None:
+    """Return the age in weeks at which the head's, abdomen's or femur's size is the mean; None where none tells it.
+
+    Only millimetres tell an age: a layout in image units has none.
+    """
+    if layout.unit != "mm":
+        return None
+    measures: list[tuple[str, biometry.Measure]] = [("head", "hc"), ("abdomen", "ac"), ("femur", "fl")]
+    for name, measure in measures:
+        if layout.find(name) is None or (name == "head" and layout.plane not in BRAIN):
+            continue
+        size = ellipse_length(layout) if name == "femur" else circumference(region_of(layout, name), layout.extent)
+        try:
+            return biometry.age_from(measure, size)
+        except LayoutError:
+            continue  # smaller or larger than any age's mean
+    return None
+
+
+def with_age(layout: Layout) -> Layout:
+    """Return the layout with its stated age, else with one derived from its size and marked so, else as it is."""
+    weeks = None if layout.age_weeks is not None else age_of_size(layout)
+    return layout if weeks is None else replace(layout, age_weeks=weeks, age_derived=True)
 
 
 def require(layout: Layout, name: str, structures: Iterable[str]) -> None:

@@ -15,18 +15,19 @@ Matrix = npt.NDArray[np.float64]
 _MAX_TURN_DEG = 180.0
 
 
-def vary_layout(layout: Layout, amount: float, rng: np.random.Generator) -> Layout:
+def vary_layout(layout: Layout, amount: float, rng: np.random.Generator, *, scaled: bool = True) -> Layout:
     """Return `layout` turned, scaled, shifted and perhaps mirrored left to right, as one piece.
 
     `amount`: standard deviation of the scale (as a fraction); half of it is that of the shift (as a fraction of the
     side); the turn's is `amount` x 180 degrees, so 0.06 turns by about 11 degrees. Amount 0 gives the layout itself.
+    Not `scaled`, sizes stay: of a layout whose age says how large it is.
     Where an object would leave the frame or be lost, all move half as far, and else are only mirrored. Depth is never
     mirrored: the sector is narrow above and wide below, and shadows fall downwards.
     """
     if amount == 0:
         return layout
     turn = np.deg2rad(rng.normal(0, amount * _MAX_TURN_DEG))
-    scale = float(np.clip(rng.normal(1, amount), 0.7, 1.3))
+    scale = float(np.clip(rng.normal(1, amount), 0.7, 1.3)) if scaled else 1.0
     shift = rng.normal(0, amount / 2, 2)
     mirror = -1.0 if rng.random() < 0.5 else 1.0
     matrix = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.diag([mirror, 1.0])
