@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from fetalflex import tables
+from fetalflex.anatomy.anomalies import ANOMALIES
 from fetalflex.anatomy.layout import Layout, rasterize
 from fetalflex.artifacts import atomic, decode_png, read_json, tree_sha256
 from fetalflex.dataset import Cases
@@ -20,6 +21,7 @@ from fetalflex.errors import ArtifactError
 from fetalflex.params import Params
 from fetalflex.report.figures import Triptych, sample_grid
 from fetalflex.report.page import (
+    AnomalyView,
     CenterCounts,
     NearestView,
     PairView,
@@ -31,10 +33,11 @@ from fetalflex.report.page import (
 )
 from tasks import versioning
 from tasks.cases import MASKS, read_cases, read_synthetic
+from tasks.readings import PREFIXES
 from tasks.workspace import git_commit, load_center, load_params
 
 PAGE, SHEET = Path("reports/index.html"), Path("reports/samples.png")
-_SHOWN, _SHOWN_PAIRS, _SHOWN_NEAREST = 16, 6, 6
+_SHOWN, _SHOWN_PAIRS, _SHOWN_NEAREST = 16, 12, 6
 _STATES = {"NotRun": "Not run"}
 _T = TypeVar("_T")
 
@@ -58,7 +61,7 @@ def write_report(root: Path, stages: list[dict[str, Any]]) -> Path:
     with atomic(root / PAGE) as partial:
         partial.write_text(render(context), encoding="utf-8")
     if context.samples:
-        rows = [Triptych(s.real, s.maps, s.synthetic, f"{s.plane}, {s.center}") for s in context.samples]
+        rows = [Triptych(s.real, s.maps, s.synthetic, f"{s.told or s.plane}, {s.center}") for s in context.samples]
         with atomic(root / SHEET) as partial:
             partial.write_bytes(sample_grid(rows))
     return root / PAGE
@@ -147,6 +150,7 @@ def _views(
     scores_path = root / "reports" / "scores.parquet"
     scores = tables.read_shards([scores_path], tables.Scores) if scores_path.is_file() else None
     dice = {} if scores is None else dict(scores.select("image_id", "dice").iter_rows())
+    measured = {} if scores is None else {r["image_id"]: r for r in scores.iter_rows(named=True)}
     rejected = {r["image_id"] for r in (reports["gate"] or {}).get("images", {}).get("rejected", [])}
     rows = {r["image_id"]: r for r in made.sort("image_id").iter_rows(named=True)}
     judged = reports["gate"] is not None
@@ -158,7 +162,8 @@ def _views(
     near = ((reports["quality"] or {}).get("privacy") or {}).get("nearest", [])
     return {
         "samples": samples,
-        "pairs": _pairs(list(rows.values())),
+        "pairs": _pairs(list(rows.values()), measured, cases.size),
+        "anomalies": anomaly_views(made),
         "nearest": [
             NearestView(
                 _grey(rows[n["image_id"]]["image"]), cases.images[number[n["correlated_case"]]], n["image_id"],
@@ -171,10 +176,12 @@ def _views(
 
 
 def _spread(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """Return up to `count` rows, taking planes, centers and kinds in turn: no plane hides the others."""
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    """Return up to `count` rows, taking anomalies, planes, centers in turn: none hides the others."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["kind"], row["plane"], row["center"]), []).append(row)
+        anomaly = "+".join(row[f"{prefix}anomaly"] or "" for prefix in PREFIXES)
+        key = (anomaly,) if row["anomaly"] else ("", row["plane"], row["center"])
+        groups.setdefault(key, []).append(row)
     queues = [groups[key] for key in sorted(groups)]
     turns = [queue[i] for i in range(max(map(len, queues), default=0)) for queue in queues if i < len(queue)]
     return turns[:count]
@@ -186,20 +193,68 @@ def _sample_view(
     maps = rasterize(Layout.from_json(row["layout"]), cases.size).maps
     return SampleView(
         real=cases.images[number[row["source_case"]]], maps=maps, synthetic=_grey(row["image"]), plane=row["plane"],
-        center=row["center"], image_id=row["image_id"], dice=dice, accepted=accepted, kind=row["kind"],
+        center=row["center"], image_id=row["image_id"], dice=dice, accepted=accepted, kind=row["kind"], told=told(row),
     )  # fmt: skip
 
 
-def _pairs(rows: list[dict[str, Any]]) -> list[PairView]:
+def _pairs(rows: list[dict[str, Any]], measured: dict[str, dict[str, Any]], size: int) -> list[PairView]:
+    """Return pairs, every anomaly once before one comes twice."""
     normal = {r["pair_id"]: r for r in rows if r["kind"] == "pair-normal"}
     abnormal = [r for r in rows if r["kind"] == "pair-abnormal" and r["pair_id"] in normal]
-    return [
-        PairView(
-            _grey(normal[r["pair_id"]]["image"]), _grey(r["image"]), _grey(r["region"]) > 127,
-            f"{r['anomaly']}, {r['severity']:g} {r['severity_unit']}",
-        )
-        for r in abnormal[:_SHOWN_PAIRS]
+    return [_pair_view(r, normal[r["pair_id"]], measured.get(r["image_id"]), size)
+            for r in _spread(abnormal, _SHOWN_PAIRS)]  # fmt: skip
+
+
+def _pair_view(row: dict[str, Any], normal: dict[str, Any], measured: dict[str, Any] | None, size: int) -> PairView:
+    before, after = (rasterize(Layout.from_json(r["layout"]), size) for r in (normal, row))
+    gone = before.maps * after.absent[:, None, None]
+    return PairView(
+        _grey(normal["image"]), _grey(row["image"]), _grey(row["region"]) > 127, f"{told(row)} ({row['plane']})",
+        after.maps, gone, _told_measured(row, measured),
+    )  # fmt: skip
+
+
+def told(row: dict[str, Any]) -> str:
+    """Return an image's anomalies with their severities for people; empty where it is normal."""
+    parts = []
+    for prefix in PREFIXES:
+        name, severity, unit = (row[f"{prefix}{key}"] for key in ("anomaly", "severity", "severity_unit"))
+        if name is not None:
+            parts.append(name if unit == "present" else f"{name} {severity_text(severity)} {unit}")
+    return " + ".join(parts)
+
+
+def _told_measured(row: dict[str, Any], scores: dict[str, Any] | None) -> str:
+    parts = []
+    for prefix in PREFIXES:
+        value, unit = (scores or {}).get(f"{prefix}measured_severity"), row[f"{prefix}severity_unit"]
+        if value is not None:
+            found = "found" if value else "not found"
+            parts.append(found if unit == "present" else f"measures {severity_text(round(value, 2))} {unit}")
+    return " and ".join(parts)
+
+
+def severity_text(value: float) -> str:
+    """Return a severity with a true minus."""
+    return f"{value:g}".replace("-", "\u2212")
+
+
+def anomaly_views(made: pl.DataFrame) -> list[AnomalyView]:
+    """Return each anomaly that a dataset holds, in the catalogue's order, with counts and the range that was asked."""
+    parts = [
+        made.select("kind", anomaly=f"{prefix}anomaly", severity=f"{prefix}severity") for prefix in PREFIXES
     ]  # fmt: skip
+    table = pl.concat(parts).drop_nulls("anomaly")
+    found = []
+    for name, anomaly in ANOMALIES.items():
+        rows = table.filter(pl.col("anomaly") == name)
+        if rows.height:
+            pairs = rows.filter(pl.col("kind") == "pair-abnormal").height
+            low, high = (severity_text(float(v)) for v in (min(rows["severity"]), max(rows["severity"])))
+            span = low if low == high else f"{low} to {high}"
+            severities = "there or not" if anomaly.unit == "present" else f"{span} {anomaly.unit}"
+            found.append(AnomalyView(name, anomaly.definition, rows.height - pairs, pairs, severities))
+    return found
 
 
 def _grey(value: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -15,6 +15,7 @@ from fetalflex.artifacts import decode_png, tree_sha256, write_json
 from fetalflex.dataset import EXPERT, EXPERT_BOX, Cases, marked_share
 from fetalflex.errors import TooFewCasesError
 from fetalflex.masks.segmenter import Segmenter
+from fetalflex.quality.anomalies import AnomalyControl, summarise_anomalies
 from fetalflex.quality.control import control_dice, image_means, summarise
 from fetalflex.quality.features import CachedEncoder, Encoder, InceptionEncoder
 from fetalflex.quality.fidelity import Sample, measure, whole_patients
@@ -22,6 +23,7 @@ from fetalflex.quality.privacy import Gallery, held_out_limits, nearest_training
 from fetalflex.quality.summary import quality_report
 from tasks.cases import patient_names, read_cases, read_synthetic
 from tasks.chunks import ChunkWork
+from tasks.readings import asked_anomalies, real_readings, synthetic_readings
 from tasks.stage import StageRun
 from tasks.tracking import Tracker
 
@@ -85,16 +87,21 @@ class ScoreWork(ChunkWork):
             Sample(found["train"], patient_names(self.train)).take(marked_share(self.train) <= _MOST_MARKED),
             **options,
         )
-        dice, real_dice = self._control()
+        dice, real_dice, anomalies, measured = self._control()
         sources = self.synthetic["source_case"].to_numpy().astype(np.str_)
         control = summarise((dice, sources), (real_dice, patient_names(self.test)), **options)
         training = Gallery(self.train.images, found["train"], self.train.ids)
         limits = held_out_limits(Gallery(self.test.images, found["test"], self.test.ids), training)
         ids = self.synthetic["image_id"].to_numpy().astype(np.str_)
         nearest = nearest_training(Gallery(self.images, found["synthetic"], ids), training, limits)
-        report = quality_report(self.encoder.name, fidelity, control, nearest, limits)
-        tracker.metrics({f.name: f.value for f in fidelity} | {f"dice/{c.structure}": c.value for c in control})
+        report = quality_report(self.encoder.name, fidelity, control, nearest, limits, anomalies)
+        tracker.metrics(
+            {f.name: f.value for f in fidelity}
+            | {f"dice/{c.structure}": c.value for c in control}
+            | {f"found/{a.anomaly}": a.found.value for a in anomalies if a.known}
+        )
         rows = self.synthetic.select("image_id", "kind", "plane", "center").with_columns(
+            *measured,
             dice=pl.Series(image_means(dice), nan_to_null=True),
             nearest_case=pl.Series([n.case_id for n in nearest]),
             nearest_distance=pl.Series([n.distance for n in nearest]),
@@ -105,16 +112,22 @@ class ScoreWork(ChunkWork):
         names = ("quality.json", "scores.parquet")
         self.run.publish({f"reports/{name}": self.run.work / name for name in names})
 
-    def _control(self) -> tuple[Any, Any]:
-        """Return the judge's Dice for the asked layouts, and for the experts' masks of real test images."""
+    def _control(self) -> tuple[Any, Any, tuple[AnomalyControl, ...], pl.DataFrame]:
+        """Return the judge's Dice for the asked layouts, and for the experts' masks of real test images; anomalies."""
         judge = Segmenter.load(self.run.root / "models" / "judge")
         size = self.run.params.data.image_size
         asked = [rasterize(Layout.from_json(text), size) for text in self.synthetic["layout"]]
         maps, kinds = np.stack([a.maps for a in asked]), np.stack([a.kinds for a in asked])
         known = np.isin(np.arange(kinds.shape[1]), [structure_index(name) for name in judge.trained])
-        dice = control_dice(judge.predict, self.images, maps, kinds * known)
+        chances, real = judge.predict(self.images), judge.predict(self.test.images)
+        dice = control_dice(lambda _: chances, self.images, maps, kinds * known)
         expert = np.select([self.test.sources == EXPERT, self.test.sources == EXPERT_BOX], [2, 1], 0) * known
-        return dice, control_dice(judge.predict, self.test.images, self.test.masks.astype(np.float32), expert)
+        real_dice = control_dice(lambda _: real, self.test.images, self.test.masks.astype(np.float32), expert)
+        readings, measured = synthetic_readings(self.synthetic, chances > 0.5, judge.trained)
+        truth = real_readings(self.test, real > 0.5, asked_anomalies(self.synthetic), judge.trained)
+        params = self.run.params
+        options = {"bootstrap": params.score.bootstrap, "seed": params.data.seed}
+        return dice, real_dice, summarise_anomalies(readings, truth, judge.trained, **options), measured
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,3 +69,13 @@ def mean_interval(values: Floats, clusters: Array, draws: int, rng: np.random.Ge
     values, clusters = values[known].astype(np.float64), clusters[known]
     weights = patient_draws(clusters, draws, rng)
     return percentile_interval(float(values.mean()), (weights @ values) / weights.sum(axis=1))
+
+
+def median_interval(values: Floats, clusters: Array, draws: int, rng: np.random.Generator) -> Interval:
+    """Return the median over images (NaN left out) with its interval over patients; all NaN where nothing is finite."""
+    known = np.isfinite(values)
+    if not known.any():
+        return Interval(float("nan"), float("nan"), float("nan"))
+    values, clusters = values[known].astype(np.float64), clusters[known]
+    medians = [float(np.median(np.repeat(values, often))) for often in patient_draws(clusters, draws, rng)]
+    return percentile_interval(float(np.median(values)), np.array(medians))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES
+from fetalflex.anatomy.severities import KINDS
 from fetalflex.errors import ParameterError
 from fetalflex.params import Criterion, Gate
 
@@ -31,6 +32,12 @@ RELEASE_METRICS: dict[str, str] = {
     "macro_f1_gain_low": "smallest lower bound of the gain in macro-F1",
     "accepted_fraction": "fraction of images that pass the criteria per image",
     **{f"dice.{name}": f"judge's Dice of the structure {name}" for name in STRUCTURE_NAMES},
+    **{f"found.{name}": f"share of the images with {name} in which the judge finds it" for name in KINDS},
+    **{
+        f"severity_error.{kind.name}": f"median difference of measured and asked severity of {kind.name}, {kind.unit}"
+        for kind in KINDS.values()
+        if kind.unit != "present"
+    },
 }
 IMAGE_METRICS: dict[str, str] = {
     "dice": "judge's mean Dice against the image's layout",
@@ -81,6 +88,9 @@ def release_figures(quality: Report, downstream: Report) -> dict[str, float | No
             figures["dice_over_judge"] = _combine(row["value"], row["real_value"], _ratio)
         else:
             figures[f"dice.{row['structure']}"] = row["value"]
+    for row in quality.get("anomalies") or ():
+        figures[f"found.{row['anomaly']}"] = row["found"]["value"]
+        figures[f"severity_error.{row['anomaly']}"] = row["absolute_error"]
     figures["near_copy_fraction"] = (quality.get("privacy") or {}).get("near_copy_fraction")
     return figures | _gains(downstream.get("results") or ())
 

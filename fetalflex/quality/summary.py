@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from fetalflex.quality.anomalies import AnomalyControl
 from fetalflex.quality.control import Control
 from fetalflex.quality.fidelity import Fidelity
 from fetalflex.quality.privacy import Limits, Nearest
@@ -18,11 +19,13 @@ def quality_report(
     control: Iterable[Control],
     nearest: Sequence[Nearest],
     limits: Limits | None,
+    anomalies: Iterable[AnomalyControl] = (),
 ) -> dict[str, Any]:
     """Return the quality report as JSON values (numbers that are not finite become null).
 
     Keys: encoder; fidelity: [{name, value, low, high, n_real, n_synthetic, floor, floor_n, warning}];
     control: [{structure, value, low, high, n, real_value, real_low, real_high, n_real}], `overall` last;
+    anomalies: [the fields of `quality.anomalies.AnomalyControl`; an interval is {value, low, high}];
     privacy: {n, near_copies (count), near_copy_fraction (null without images), limits,
     nearest: the 12 most alike, the most correlated first}.
     """
@@ -35,7 +38,13 @@ def quality_report(
         "limits": limits,
         "nearest": ranked[:SHOWN_PAIRS],
     }
-    report = {"encoder": encoder, "fidelity": list(fidelity), "control": list(control), "privacy": privacy}
+    report = {
+        "encoder": encoder,
+        "fidelity": list(fidelity),
+        "control": list(control),
+        "anomalies": list(anomalies),
+        "privacy": privacy,
+    }
     return {key: plain(value) for key, value in report.items()}
 
 

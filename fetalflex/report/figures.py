@@ -32,11 +32,12 @@ _HEAT = LinearSegmentedColormap.from_list("ink", ["#2f81b708", ACCENT])
 
 @dataclass(frozen=True)
 class Outline:
-    """The outline of a structure as SVG path data in pixels of the image."""
+    """The outline of a structure as SVG path data in pixels of the image; `dashed` where it is to be absent."""
 
     structure: str
     colour: str
     path: str
+    dashed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +50,12 @@ class Triptych:
     label: str
 
 
-def outlines(maps: Array) -> tuple[Outline, ...]:
+def outlines(maps: Array, *, dashed: bool = False) -> tuple[Outline, ...]:
     """Return the outline of each structure that is not empty in maps [K, S, S]."""
     found = []
     for k in np.nonzero(np.asarray(maps).reshape(len(maps), -1).any(axis=1))[0]:
         name = STRUCTURE_NAMES[int(k)]
-        found.append(Outline(name, COLOURS[name], outline_path(maps[k])))
+        found.append(Outline(name, COLOURS[name], outline_path(maps[k]), dashed))
     return tuple(found)
 
 
@@ -143,6 +144,29 @@ def metric_bars(rows: Sequence[tuple[str, float, float, float, float | None]], t
             axis.plot([floor, floor], [i - 0.38, i + 0.38], color=FLOOR, linewidth=2)
     axis.set_yticks(range(len(rows)), [row[0] for row in rows])
     axis.invert_yaxis()
+    return _png(figure)
+
+
+def severity_scatter(points: Sequence[tuple[float, float | None]], title: str, unit: str, limit: float) -> bytes:
+    """Return measured against asked severity, image by image; what was not measured stands as a tick on the axis.
+
+    The line is equality, the dashed one the limit at which the anomaly begins.
+    """
+    figure, axis = _chart(title, height=3.0)
+    asked = np.array([p[0] for p in points], np.float64)
+    measured = np.array([np.nan if p[1] is None else p[1] for p in points], np.float64)
+    seen = np.isfinite(measured)
+    values = np.concatenate([asked, measured[seen], [limit]])
+    low, high = float(values.min()), float(values.max())
+    room = 0.06 * (high - low) or 1.0
+    axis.plot([low, high], [low, high], color=INK, linewidth=1.0)
+    axis.axhline(limit, color=FLOOR, linewidth=1.2, linestyle=(0, (4, 3)))
+    axis.plot(asked[seen], measured[seen], "o", color=ACCENT, markersize=5, alpha=0.75, markeredgewidth=0)
+    axis.plot(asked[~seen], np.full(int((~seen).sum()), low - room), "|", color=SECOND, markersize=9)
+    axis.set_xlim(low - 2 * room, high + 2 * room)
+    axis.set_ylim(low - 2 * room, high + 2 * room)
+    axis.set_xlabel(f"asked, {unit}")
+    axis.set_ylabel(f"measured, {unit}")
     return _png(figure)
 
 

@@ -11,9 +11,10 @@ import numpy.typing as npt
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from fetalflex.anatomy.severities import KINDS
 from fetalflex.artifacts import encode_png
 from fetalflex.quality.control import OVERALL
-from fetalflex.report.figures import COLOURS, Outline, loss_curves, outline_path, outlines
+from fetalflex.report.figures import COLOURS, Outline, loss_curves, outline_path, outlines, severity_scatter
 
 Grey = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]
@@ -62,7 +63,10 @@ class CenterCounts:
 
 @dataclass(frozen=True, eq=False)
 class SampleView:
-    """A real image, the asked layout [K, S, S] and the synthetic image. `accepted`: None where the gate did not run."""
+    """A real image, the asked layout [K, S, S] and the synthetic image. `accepted`: None where the gate did not run.
+
+    `told`: its anomaly, where it has one.
+    """
 
     real: Grey
     maps: Array
@@ -73,16 +77,35 @@ class SampleView:
     dice: float | None = None
     accepted: bool | None = None
     kind: str = "normal"
+    told: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class PairView:
-    """A counterfactual pair; outside `region` [S, S] not one pixel differs. `caption`: anomaly, severity, unit."""
+    """A counterfactual pair; outside `region` [S, S] not one pixel differs. `caption`: anomaly, severity, unit.
+
+    `asked`: the abnormal layout [K, S, S]; `gone`: where the structures were that it takes away; `measured`: what the
+    judge measures in the second half, as text.
+    """
 
     before: Grey
     after: Grey
     region: Array
     caption: str
+    asked: Array | None = None
+    gone: Array | None = None
+    measured: str = ""
+
+
+@dataclass(frozen=True)
+class AnomalyView:
+    """One anomaly of the dataset: how many single images and pairs hold it, and its asked severities as text."""
+
+    name: str
+    definition: str
+    single: int
+    pairs: int
+    severities: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +132,7 @@ class ReportContext:
     centers: Sequence[CenterCounts] = ()
     samples: Sequence[SampleView] = ()
     pairs: Sequence[PairView] = ()
+    anomalies: Sequence[AnomalyView] = ()
     nearest: Sequence[NearestView] = ()
     curves: Mapping[str, Curves] = field(default_factory=dict)
     quality: Mapping[str, Any] | None = None
@@ -147,9 +171,12 @@ def render(context: ReportContext) -> str:
         overall=next((row for row in control if row["structure"] == OVERALL), None),
         triptychs=[_triptych(sample) for sample in context.samples],
         pairs=[_pair(pair) for pair in context.pairs],
+        found={row["anomaly"]: row for row in (context.quality or {}).get("anomalies") or ()},
+        scatters=_scatters((context.quality or {}).get("anomalies") or ()),
         nearest=[_nearest(item) for item in context.nearest],
         curves=[(title, _base64(loss_curves(lines, title))) for title, lines in context.curves.items() if lines],
-        legend=_legend(context.samples),
+        legend=_legend([s.maps for s in context.samples]),
+        pair_legend=_legend([m for p in context.pairs for m in (p.asked, p.gone) if m is not None]),
         planes=sorted({plane for center in context.centers for plane in center.planes}),
         failed=[stage for stage in context.stages if stage.state == "Failed"],
         warnings=_warnings(context),
@@ -212,9 +239,18 @@ def _ends(stages: Sequence[Stage]) -> dict[str, Stage]:
     return ends
 
 
-def _legend(samples: Sequence[SampleView]) -> list[tuple[str, str]]:
-    seen = {shape.structure for sample in samples for shape in outlines(sample.maps)}
+def _legend(layouts: Sequence[Array]) -> list[tuple[str, str]]:
+    seen = {shape.structure for maps in layouts for shape in outlines(maps)}
     return [(name, colour) for name, colour in COLOURS.items() if name in seen]
+
+
+def _scatters(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return a plot of measured against asked severity per anomaly that has a measure and was measured at all."""
+    return [
+        (row["anomaly"], _base64(severity_scatter(row["points"], row["anomaly"], row["unit"], kind.limit)))
+        for row in rows
+        if (kind := KINDS[row["anomaly"]]).unit != "present" and row["n_measured"]
+    ]
 
 
 def _triptych(sample: SampleView) -> dict[str, Any]:
@@ -233,14 +269,19 @@ def _triptych(sample: SampleView) -> dict[str, Any]:
 
 def _pair(pair: PairView) -> dict[str, Any]:
     region = (Outline("region", "#ffb74d", outline_path(pair.region)),) if np.any(pair.region) else ()
+    shapes = () if pair.asked is None else outlines(pair.asked)
+    shapes += () if pair.gone is None else outlines(pair.gone, dashed=True)
+    asked = [("asked", _panel(pair.before, f"Asked: {pair.caption}", shapes, dimmed=True))] if shapes else []
     change = np.abs(pair.after.astype(np.int16) - pair.before).astype(np.uint8)
     outside = int(np.count_nonzero(change[~np.asarray(pair.region, bool)]))
     return {
         "caption": pair.caption,
+        "measured": pair.measured,
         "outside": outside,
         "panels": [
-            ("before", _panel(pair.before, "Before the edit", region)),
-            ("after", _panel(pair.after, f"After: {pair.caption}", region)),
+            ("normal", _panel(pair.before, "The normal image")),
+            *asked,
+            ("abnormal", _panel(pair.after, f"The abnormal image: {pair.caption}")),
             ("difference", _panel(change, "Absolute difference of the two", region)),
         ],
     }

@@ -26,6 +26,8 @@ CASES = {
     "no curves": lambda: figures.loss_curves({}, "loss"),
     "negative curve": lambda: figures.loss_curves({"a": ([0, 1], [-1.0, 1.0])}, "loss"),
     "bars": lambda: figures.metric_bars([("KID", 0.1, 0.05, 0.2, 0.01), ("other", 0.1, 0.0, 0.2, None)], "distances"),
+    "scatter": lambda: figures.severity_scatter([(12.0, 11.0), (14.0, None), (18.0, 19.5)], "x", "mm", 10.0),
+    "nothing measured": lambda: figures.severity_scatter([(-4.0, None)], "x", "SD", -3.0),
     "confusion": lambda: figures.confusion_matrix(np.array([[5, 1], [0, 0]]), ["femur", "abdomen"], "resnet"),
 }
 

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES
+from fetalflex.quality.anomalies import Reading, summarise_anomalies
 from fetalflex.quality.control import Control
 from fetalflex.quality.fidelity import Fidelity
 from fetalflex.quality.privacy import Limits, Nearest
 from fetalflex.quality.summary import quality_report
 from fetalflex.report.page import (
+    AnomalyView,
     CenterCounts,
     NearestView,
     PairView,
@@ -39,6 +41,13 @@ QUALITY = quality_report(
      Control("overall", 0.72, 0.69, 0.75, 48, 0.79, 0.76, 0.81, 40)],
     [Nearest("b" * 32, "c", 0.01, "c", 0.97, False, True)],
     Limits(0.02, 0.96, 112),
+    summarise_anomalies(
+        [Reading("ventriculomegaly", f"c{i}", 14.0, 13.0 + i, 0.7, 0.125) for i in range(4)]
+        + [Reading("ventriculomegaly", "n", float("nan"), 11.0), Reading("double-bubble", "c", 9.0, float("nan")),
+           Reading("absent-csp", "c", 1.0, 1.0)],
+        [Reading("ventriculomegaly", "r", 7.0, 7.5)],
+        ("head", "lateral-ventricle", "csp"), bootstrap=20, seed=1,
+    ),
 )  # fmt: skip
 BASE = {"model": "resnet", "task": "plane", "metric": "accuracy", "low": 0.7, "high": 0.9, "n": 50, "seeds": 2}
 GAIN = ("difference", "difference_low", "difference_high")
@@ -68,9 +77,13 @@ FULL = ReportContext(
     [CenterCounts("harbour", f"Title {HOSTILE}", "test_only", {"femur": 3}, {"test": 3}, {f"bad {HOSTILE}": 2}, "CC0",
                   {"image with marks": 7, "copy within one patient": 0})],
     [SampleView(GREY, MAPS, GREY, "femur", f"harbour {HOSTILE}", "a" * 32, 0.9, True),
-     SampleView(GREY, MAPS * 0, GREY, "brain", "meadow", "d" * 32)],
-    [PairView(GREY, np.where(REGION, 10, GREY).astype(np.uint8), REGION, "ventriculomegaly 14 mm"),
-     PairView(GREY, GREY // 2, REGION, "leaking")],
+     SampleView(GREY, MAPS * 0, GREY, "brain", "meadow", "d" * 32, kind="abnormal", told="macrocephaly 3 SD")],
+    [PairView(GREY, np.where(REGION, 10, GREY).astype(np.uint8), REGION, "ventriculomegaly 14 mm", MAPS, MAPS * 0,
+              "measures 13.2 mm"),
+     PairView(GREY, GREY // 2, REGION, "leaking", MAPS * 0, MAPS)],
+    [AnomalyView("ventriculomegaly", f"Atrial width {HOSTILE}", 3, 1, "14 mm"),
+     AnomalyView("double-bubble", "Two bubbles", 1, 0, "9 mm"), AnomalyView("absent-csp", "None", 1, 0, "there or not"),
+     AnomalyView("cleft-lip", "A gap", 1, 0, "3 mm")],
     [NearestView(GREY, GREY, "b" * 32, 0.97, 0.01, True)],
     {"train": {"loss": (range(30), np.linspace(1, 0.1, 30))}, "empty": {}},
     QUALITY, DOWNSTREAM, GATE, [f"Phantom only {HOSTILE}"],
@@ -124,7 +137,9 @@ def test_every_anchor_has_its_place_and_every_picture_its_text():
         "small sample", "Plane thorax is not part", "no difference shown", "−0.020", "not measured (r)",
         "dice 0.4, must be &gt;= 0.5", "near-copy", "1</b> of 1 images are flagged", "test_only", "CC0",
         "outside: identical", "pixels differ outside", "Asked layout: head", "Asked layout: no structure",
-        "Phantom only", "7 × image with marks",
+        "Phantom only", "7 × image with marks", "macrocephaly 3 SD", "measures 13.2 mm", "stroke-dasharray",
+        "<b>100.0 %</b>", "0.50 mm", "12.5 % outside", "the judge has never seen the structure", "not scored",
+        "ventriculomegaly: measured severity against asked", "Atrial width &lt;script&gt;",
     ],
 )  # fmt: skip
 def test_the_page_says(told):
@@ -136,7 +151,7 @@ def test_what_was_not_run_or_failed_is_said_in_its_place():
     page = render(ReportContext(RUN, stages))
     assert "1 stage failed." in page
     assert page.count("no usable frame") == 2
-    assert page.count("was not run.") == 8
+    assert page.count("was not run.") == 9
     assert "Not decided" in page
     assert "<script>" not in page
 
