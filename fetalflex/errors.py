@@ -96,6 +96,7 @@ class Reason(StrEnum):
     COLOUR_DOPPLER = "colour_doppler"
     RENDERED_3D = "rendered_3d"
     NOT_TWO_DIMENSIONAL = "not_two_dimensional"
+    SYNTHETIC = "synthetic"
     NO_SPACING = "no_spacing"
     DUPLICATE = "duplicate"
     UID_CONFLICT = "uid_conflict"

@@ -45,6 +45,7 @@ REASONS: dict[Reason, tuple[str, str]] = {
         "M-mode, spectral Doppler or a graph",
         "nothing: only two-dimensional images are used",
     ),
+    Reason.SYNTHETIC: ("says that it was made by an algorithm (Synthetic Data)", "nothing: models learn from scans"),
     Reason.NO_SPACING: ("states no spacing, and the profile asks for one", "export it with its calibration"),
     Reason.DUPLICATE: ("the same bytes as another file of the center", "nothing"),
     Reason.UID_CONFLICT: ("the SOP Instance UID of another file, with other content", "ask who wrote the files"),

@@ -11,6 +11,7 @@ from fetalflex import tables
 from fetalflex.dataset import Cases, load_cases
 from fetalflex.errors import ArtifactError
 from fetalflex.params import Params
+from tasks.workspace import check_role, load_center
 
 MASKS = Path("data/masks")
 
@@ -33,6 +34,8 @@ def read_annotations(root: Path, params: Params) -> pl.DataFrame:
 def _read(root: Path, params: Params, pattern: str, schema: type[dy.Schema]) -> pl.DataFrame:
     paths: list[Path] = []
     for name in training_centers(params):
+        if (root / "centers" / f"{name}.yaml").is_file():  # its role may have changed after its frames were made
+            check_role(name, "frames", load_center(root, name))
         found = sorted((root / "data" / "frames" / name).glob(pattern))
         if not found:
             raise ArtifactError(f"center {name}: data/frames/{name} holds no {pattern}: run 'fetalflex run'")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from fetalflex.artifacts import read_json, write_json
 from fetalflex.deid.keys import PseudonymKey
-from fetalflex.errors import ParameterError, SourceError
+from fetalflex.errors import SourceError
 from fetalflex.ingest.bucket import build_manifest, read_manifest, write_manifest
 from fetalflex.params import Params, Phantom
 from tasks import fingerprints
 from tasks.progress import bar
 from tasks.stage import writing_folder
-from tasks.workspace import INCOMING, load_center, manifest_path, raw_folder, workspace_key
+from tasks.workspace import INCOMING, check_role, load_center, manifest_path, raw_folder, workspace_key
 
 
 def prepare(root: Path, params: Params) -> None:
@@ -35,13 +35,7 @@ def prepare(root: Path, params: Params) -> None:
 def check_centers(root: Path, params: Params) -> None:
     """Hold each center's role against the folder its frames go to. Raises: ParameterError."""
     for name, folder in params.ingest.centers.items():
-        role = load_center(root, name).role
-        expected = "test_only" if role == "test_only" else "frames"
-        if folder != expected:
-            raise ParameterError(
-                f"params.yaml: ingest.centers.{name}: found {folder!r}, but centers/{name}.yaml has the role {role!r}: "
-                f"expected {expected!r}"
-            )
+        check_role(name, folder, load_center(root, name))
 
 
 def draw_phantom(root: Path, center: str, spec: Phantom) -> None:

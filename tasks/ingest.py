@@ -10,17 +10,22 @@ from fetalflex.ingest.bucket import Inventory, check_usable, ingest_bucket, scan
 from fetalflex.params import Center
 from tasks.chunks import ChunkWork
 from tasks.stage import StageRun, writing_folder
-from tasks.workspace import load_center, raw_folder, workspace_key
+from tasks.workspace import check_role, load_center, raw_folder, workspace_key
 
 
 class CenterIngest(ChunkWork):
     """What the chunks of one center's ingest share."""
 
     def __init__(self, run: StageRun) -> None:
-        """Read every header once. Raises: SourceError for a missing or empty folder."""
+        """Read every header once.
+
+        Raises: SourceError for a missing or empty folder, ParameterError for a role that contradicts the folder: a
+        plain `dvc repro` comes here without the walk's own check.
+        """
         super().__init__(run)
         self.center = center = run.name.partition("@")[2]
         self.profile: Center = load_center(run.root, center)
+        check_role(center, run.params.ingest.centers[center], self.profile)
         self.key: PseudonymKey = workspace_key(run.root, run.params)
         self.inventory: Inventory = scan(raw_folder(run.root, center), self.key)
         self.shards = [f"{n:02d}" for n in range(run.params.ingest.shards)]

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from fetalflex.artifacts import atomic
 from fetalflex.deid.keys import PseudonymKey, read_key
-from fetalflex.errors import UsageError, WorkspaceError
+from fetalflex.errors import ParameterError, UsageError, WorkspaceError
 from fetalflex.params import Center, Params, embedded_center_text, preset_text, read_center, read_params
 
 INCOMING = "incoming"
@@ -165,6 +165,16 @@ def _write_centers(root: Path) -> None:
         path = root / "centers" / f"{name}.yaml"
         if not path.is_file():
             path.write_text(embedded_center_text(name))
+
+
+def check_role(name: str, folder: str, profile: Center) -> None:
+    """Hold a center's role against the folder under data/ that its frames go to. Raises: ParameterError."""
+    expected = "test_only" if profile.role == "test_only" else "frames"
+    if folder != expected:
+        raise ParameterError(
+            f"params.yaml: ingest.centers.{name}: found {folder!r}, but centers/{name}.yaml has the role "
+            f"{profile.role!r}: expected {expected!r}"
+        )
 
 
 def add_center(root: Path, name: str, profile: dict[str, Any], folder: str) -> None:

@@ -36,10 +36,13 @@ SMOOTH = 0.025  # fine texture: of 385 public B-mode frames one has less; a rend
 
 
 def check_header(header: Dataset) -> None:
-    """Raises: QuarantineError rendered_3d or not_two_dimensional, where the header says so.
+    """Raises: QuarantineError synthetic, rendered_3d or not_two_dimensional, where the header says so.
 
     Nothing is concluded from silence: an image without regions and without a type may be anything.
+    Source: DICOM PS3.3 C.12.1 (Synthetic Data). A model must not learn from what models made, abnormal or not.
     """
+    if str(header.get("SyntheticData") or "").strip().upper() == "YES":
+        raise QuarantineError(Reason.SYNTHETIC, "SyntheticData says YES")
     kind = image_kind(header)
     if kind & RENDERING:
         raise QuarantineError(Reason.RENDERED_3D, "ImageType says 3D rendering")

@@ -161,6 +161,11 @@ def _flow(path: Path) -> None:
     write_image(path, 921, pixels=pixels)
 
 
+def _synthetic(path: Path) -> None:
+    write_image(path, 925)
+    changed(path, SyntheticData="YES")
+
+
 def _twin(path: Path) -> None:
     write_image(path, 0)
 
@@ -202,7 +207,7 @@ MADE: list[tuple[Callable[[Path], None], Reason]] = [
     (_damaged_stream, Reason.DECODE_FAILED), (_dark, Reason.EMPTY_IMAGE), (_black, Reason.NO_ULTRASOUND_REGION),
     (_flow, Reason.COLOUR_DOPPLER), (_twin, Reason.DUPLICATE), (_same_uid, Reason.UID_CONFLICT),
     (_orphan, Reason.ORPHAN_ANNOTATION), (_mismatch, Reason.ANNOTATION_MISMATCH), (_unknown, Reason.UNKNOWN_STRUCTURE),
-    (_says_nothing, Reason.NO_ANNOTATION),
+    (_says_nothing, Reason.NO_ANNOTATION), (_synthetic, Reason.SYNTHETIC),
 ]  # fmt: skip
 
 
