@@ -237,10 +237,9 @@ def compare(world: World, arms: dict[str, Arm], base: str, distances: Distances 
 def measure_steps(world: World) -> None:
     """Few evaluations against 200, by solver."""
     arms = {"euler-200": run_plain(world, "plain", 200, "euler")}
-    for steps in (8, 12, 16, 20):
-        for solver in ("euler", "adams"):
+    for solver, counts in (("euler", (8, 12, 16, 20)), ("adams", (8, 12, 20))):
+        for steps in counts:
             arms[f"{solver}-{steps}"] = run_plain(world, "plain", steps, solver)
-    arms["heun-10"] = run_plain(world, "plain", 10, "heun")
     compare(world, arms, "euler-200", Distances(world))
 
 
