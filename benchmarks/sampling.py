@@ -19,10 +19,9 @@ import torch
 from ruamel.yaml import YAML
 from scipy import ndimage
 
-from benchmarks.sampling_speed import measure_speed
 from fetalflex import rng
 from fetalflex.anatomy.layout import Layout, rasterize
-from fetalflex.anatomy.ontology import STRUCTURE_NAMES, plane_index, structure_index
+from fetalflex.anatomy.ontology import STRUCTURE_NAMES, structure_index
 from fetalflex.dataset import EXPERT, Cases, marked_share
 from fetalflex.diffusion.guidance import guided, steered, wanted
 from fetalflex.diffusion.repaint import compose, grow
@@ -40,6 +39,8 @@ from tasks.cases import patient_names, read_cases
 
 SEED, DRAWS = 7, 1000
 SHOWN = ("head", "csp", "lateral-ventricle")
+USED = ("budget", "coarse_steps", "adapt_time", "fine_steps", "fine_time", "agreement", "guidance", "steering",
+        "repaint_jumps", "repaint_margin_px", "batch_size")  # fmt: skip
 Floats = np.ndarray
 
 
@@ -109,7 +110,7 @@ def expert_layout(cases: Cases, index: int) -> Layout:
 
 def run_arm(world: World, name: str, requests: Sequence[SampleRequest], params: Sample) -> Arm:
     """Sample (or take what is kept) and let the judge look at it."""
-    path = _kept(world, name, params.model_dump_json(), requests)
+    path = _kept(world, name, " ".join(f"{key}={getattr(params, key)}" for key in USED), requests)
     if not path.exists():
         start = time.process_time()
         results = sample_images(world.generator, world.guide, requests, params, SEED)
@@ -226,7 +227,8 @@ def compare(world: World, arms: dict[str, Arm], base: str, distances: Distances 
     for name, arm in arms.items():
         values, before = columns(arm.dice), columns(arms[base].dice)
         row = [name, f"{arm.evaluations.mean():.1f}", f"{arm.seconds:.0f}"]
-        row += [f"{np.nanmean(values[h]):.3f}" for h in heads] + [f"{np.nanmean(arm.agreement):.3f}"]
+        row += [f"{np.nanmean(values[h]):.3f}" for h in heads]
+        row.append("" if np.isnan(arm.agreement).all() else f"{np.nanmean(arm.agreement):.3f}")
         row.append("" if distances is None else f"{distances.kid(arm):.4f}")
         if name != base:
             row += [text(interval(values[h] - before[h], world)) for h in heads]
@@ -296,7 +298,7 @@ def measure_repaint(world: World, jumps: Sequence[int]) -> None:
     kept = zip(made.images, world.cases.images, grown, strict=True)
     pasted = np.stack([compose(image, reference, region) for image, reference, region in kept])
     print(f"n = {len(regions)} regions, median {np.median([r.sum() for r in grown]):.0f} of {size**2} pixels")
-    print("| arm | evaluations | outside changed, pixels | outside, mean |grey difference| | gradient over that of the "
+    print("| arm | evaluations | outside changed, pixels | outside, mean grey difference | gradient over that of the "
           "reference at the edge, | 1 px in | 2 px in | 3 px in | 4 px in |")  # fmt: skip
     print("|" + "---|" * 9)
     rows = [(name, arm.images, arm.evaluations.mean()) for name, arm in arms.items()]
@@ -374,8 +376,10 @@ def main() -> None:
     print(
         "judge on the real images of these layouts:", {k: round(float(np.nanmean(v)), 3) for k, v in judge_real.items()}
     )
-    print("planes:", {int(p) for p in world.cases.planes}, plane_index("transventricular"), params, flush=True)
+    print(params, flush=True)
     if chosen.part == "speed":
+        from benchmarks.sampling_speed import measure_speed  # diffusers' pipelines take seconds to import
+
         measure_speed(world.generator, world.guide, world.requests(), params, chosen.rounds)
     elif chosen.part == "steps":
         measure_steps(world)

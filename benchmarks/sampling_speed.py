@@ -26,7 +26,7 @@ from fetalflex.model.denoiser import Denoiser
 from fetalflex.model.generator import Generator
 from fetalflex.params import Sample
 
-SEED, IMAGES, DDPM_STEPS, MEASURED_STEPS = 7, 16, 1000, 40
+SEED, IMAGES, DDPM_STEPS, MEASURED_STEPS = 7, 8, 1000, 20
 GUIDANCE = 2.5  # other than 1: both sides evaluate two conditions per image
 Timed = tuple[float, float]
 

@@ -18,7 +18,7 @@ SIZE = 32
 PREALIGN = Prealign(steps=3, batch_size=4, embedding=32, hidden=8, checkpoint_every=2)
 TRAIN = Train(steps=4, batch_size=4, warmup_steps=2, channels=(32, 64), attention_side=8, checkpoint_every=2)
 MASKS = Masks(steps=4, batch_size=4, channels=(8, 16), checkpoint_every=2)
-SAMPLE = Sample(budget=7, coarse_steps=3, fine_steps=2, batch_size=4, agreement=1.0, guidance=2.0)
+SAMPLE = Sample(steering=0.0, budget=7, coarse_steps=3, fine_steps=2, batch_size=4, agreement=1.0, guidance=2.0)
 
 
 def ellipse(x: float, y: float, a: float, b: float, size: int = SIZE) -> np.ndarray:
