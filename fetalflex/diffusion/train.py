@@ -68,7 +68,7 @@ def train_generator(cases: Cases, aligner: Aligner, params: Train, run: Run) -> 
     learner = denoiser.learner
     optimizer = torch.optim.AdamW(
         [p for p in learner.parameters() if p.requires_grad],
-        lr=params.learning_rate, betas=(0.9, 0.99), weight_decay=_WEIGHT_DECAY,
+        lr=params.learning_rate, betas=(0.9, 0.99), weight_decay=_WEIGHT_DECAY, fused=True,
     )  # fmt: skip
     digest = digest_of(params, seed=run.seed, data=cases_digest(cases), vocabulary=aligner.vocabulary, base=base)
     objective, prepared = devices.prepare(Objective(denoiser), optimizer)
