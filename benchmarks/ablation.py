@@ -29,6 +29,7 @@ from fetalflex.diffusion.train import Run, train_generator
 from fetalflex.diffusion.two_stage import SampleRequest, sample_images
 from fetalflex.masks.segmenter import Segmenter
 from fetalflex.model.generator import Generator
+from fetalflex.model.loop import Where
 from fetalflex.model.prealign import Aligner, new_aligner, train_aligner
 from fetalflex.params import Prealign, Sample, Train
 from fetalflex.quality import fidelity
@@ -58,7 +59,7 @@ def last(steps: Iterable, label: str, total: int, every: int = 50):
 def cost_ratio(cases: Cases, prealign: Prealign, train: Train, threads: int) -> float:
     """Return how many training steps one alignment step costs, in processor time, by turns."""
     aligner = new_aligner(cases, prealign, train.patch, 0)
-    one = train_aligner(cases, prealign.model_copy(update={"steps": 100}), train.patch, 0, threads=threads)
+    one = train_aligner(cases, prealign.model_copy(update={"steps": 100}), train.patch, 0, Where(threads=threads))
     other = train_generator(cases, aligner, train.model_copy(update={"steps": 100}), Run(0, threads=threads))
     spent = [[], []]
     for turn in range(PROBE_STEPS):
@@ -95,7 +96,7 @@ def trained(
         return Generator.load(folder / "generator")
     prealign, train, kept = params
     if arm == "with":
-        steps = train_aligner(cases, prealign, train.patch, seed, folder / "align-state", threads)
+        steps = train_aligner(cases, prealign, train.patch, seed, Where(folder / "align-state", threads))
         aligner: Aligner = last(steps, f"{folder.name} alignment", prealign.steps)
         total = train.steps
     else:
@@ -124,6 +125,12 @@ def made(
     return images
 
 
+def mean(values: np.ndarray) -> float:
+    """Return the mean of what is finite; NaN where nothing is."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
+
+
 def hierarchical(values: np.ndarray, patients: np.ndarray) -> Interval:
     """Return the mean of values [trainings, N] (NaN left out), its interval over trainings and, in each, patients."""
     numbers, random = cluster_numbers(patients), rng.generator(7, "ablation")
@@ -135,7 +142,7 @@ def hierarchical(values: np.ndarray, patients: np.ndarray) -> Interval:
             total += float(w @ np.nan_to_num(values[t]))
             weight += float(w.sum())
         draws.append(total / weight if weight else np.nan)
-    return percentile_interval(float(np.nanmean(values)), np.array(draws))
+    return percentile_interval(mean(values), np.array(draws))
 
 
 def kid_difference(real: fidelity.Sample, pairs: list[tuple[fidelity.Sample, fidelity.Sample]]) -> Interval:
@@ -159,7 +166,7 @@ def table(dice: dict[str, np.ndarray], kids: dict[str, list[float]], differences
     names = [*SHOWN, "all"]
     lines = ["| arm | " + " | ".join(names) + " | KID |", "|" + "---|" * (len(names) + 2)]
     for arm in ARMS:
-        means = [float(np.nanmean(dice[arm][..., i])) for i in range(len(names))]
+        means = [mean(dice[arm][..., i]) for i in range(len(names))]
         kid = f"{np.mean(kids[arm]):.4f}" if kids[arm] else "not measured"
         lines.append(f"| {arm} | " + " | ".join(f"{m:.3f}" for m in means) + f" | {kid} |")
     cells = [f"{d.value:+.3f} ({d.low:+.3f} to {d.high:+.3f})" for d in (differences[n] for n in names)]
@@ -242,8 +249,8 @@ def main() -> None:
     )
     print(f"without: {train.steps + kept['further_steps']} steps")
     shown = [*SHOWN, "all"]
-    print("judge on the real images:", {n: round(float(np.nanmean(own[:, i])), 3) for i, n in enumerate(shown)})
-    print("per training:", {a: [round(float(np.nanmean(d[:, -1])), 3) for d in dice[a]] for a in ARMS}, kids)
+    print("judge on the real images:", {n: round(mean(own[:, i]), 3) for i, n in enumerate(shown)})
+    print("per training:", {a: [round(mean(d[:, -1]), 3) for d in dice[a]] for a in ARMS}, kids)
     result = table(dice, kids, differences)
     (args.out / "table.md").write_text(result + "\n")
     print(result)

@@ -14,6 +14,7 @@ from pathlib import Path
 from fetalflex.dataset import Cases
 from fetalflex.model.aligner import Aligner
 from fetalflex.model.generator import Generator
+from fetalflex.model.loop import Where
 from fetalflex.model.prealign import new_aligner, train_aligner, train_probe
 from fetalflex.model.retrieval import Found, retrieve
 from fetalflex.params import Prealign
@@ -26,7 +27,7 @@ def train(arm: str, cases: Cases, params: Prealign, generators: list[Path], args
     """Return the trained aligner of an arm."""
     if arm in ("aligned", "former"):
         chosen = params.model_copy(update=FORMER) if arm == "former" else params
-        steps = train_aligner(cases, chosen, args.patch, args.seed, threads=args.threads)
+        steps = train_aligner(cases, chosen, args.patch, args.seed, Where(threads=args.threads))
     else:
         begun = new_aligner(cases, params, args.patch, args.seed)
         encoder, vocabulary = begun.layout_encoder, begun.vocabulary

@@ -8,6 +8,7 @@ from tasks.tracking import Tracker
 from tasks.training import drive, write_curve
 
 with light_diffusers():
+    from fetalflex.model.loop import Where
     from fetalflex.model.plane_reader import fit_plane_reader, plane_figures
     from fetalflex.model.prealign import train_aligner
     from fetalflex.model.retrieval import as_json, as_metrics, retrieve
@@ -17,12 +18,10 @@ def align(run: StageRun, tracker: Tracker) -> None:
     """Train the aligner, note how well it retrieves images and regions of held-out patients, and put it in place."""
     params = run.params
     cases = read_cases(run.root, params)
-    steps = train_aligner(
-        cases.of_group("train"), params.prealign, params.train.patch, params.data.seed, run.work / "state",
-        params.compute.train_threads,
-    )  # fmt: skip
+    where = Where(run.work / "state", params.compute.train_threads, params.compute.device)
+    steps = train_aligner(cases.of_group("train"), params.prealign, params.train.patch, params.data.seed, where)
     curve = run.work / "curve.jsonl"
-    aligner = drive(steps, params.prealign.steps, "prealign", curve, tracker)
+    aligner = drive(steps, params.prealign.steps, "prealign", curve, tracker).to("cpu")
     # Of the judge's patients: those of test are for the last measurement alone.
     found = retrieve(aligner, cases.of_group("judge"), params.data.seed)
     tracker.metrics({f"retrieval/{k}": v for k, v in as_metrics(found).items()})

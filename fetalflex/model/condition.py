@@ -7,15 +7,18 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from fetalflex.anatomy.layout import Layout, rasterize
-from fetalflex.anatomy.ontology import STRUCTURE_NAMES, plane_index
+from fetalflex.anatomy.ontology import STRUCTURE_NAMES, plane_index, structure_index
 from fetalflex.dataset import EXPERT_BOX, Cases
 from fetalflex.errors import ModelError
 
 NOT_ASKED, AS_BOX, AS_MASK = 0, 1, 2
 NOT_STATED = "not-stated"
+PAIRED = tuple(structure_index(name) for name in ("kidney", "renal-pelvis"))
+"""Structures of which an image shows two, in one channel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +76,13 @@ def center_vocabulary(centers: Sequence[str]) -> tuple[str, ...]:
 
 
 def condition_from_layouts(layouts: Sequence[Layout], vocabulary: Sequence[str], size: int) -> Condition:
-    """Return the condition that asks for these layouts.
+    """Return the condition that asks for these layouts. An age counts alike, stated or derived.
 
+    A structure with an object of known outline and another with a box alone is asked as boxes: one kind says how the
+    whole of its map is meant.
     Raises: ModelError for a center that the vocabulary does not have.
     """
-    drawn = [rasterize(layout, size) for layout in layouts]
+    drawn = [rasterize(_one_kind(layout), size) for layout in layouts]
     ages = [np.nan if layout.age_weeks is None else layout.age_weeks for layout in layouts]
     return Condition(
         torch.from_numpy(np.stack([d.maps for d in drawn])),
@@ -150,6 +155,22 @@ def fill_boxes(boxes: Tensor, size: int) -> Tensor:
     return (rows[..., :, None] & columns[..., None, :]).float()
 
 
+def box_maps(condition: Condition) -> Tensor:
+    """Return float32 [B, K, S, S]: each structure's box filled; of a paired structure the box of each of its parts.
+
+    So it is in sampling, where two kidneys are two objects with a box each.
+    """
+    filled = fill_boxes(condition.boxes, condition.maps.shape[-1])
+    for k in PAIRED:
+        for row in torch.nonzero(condition.maps[:, k].flatten(1).any(1)).flatten().tolist():
+            parts, count = ndimage.label(condition.maps[row, k].cpu().numpy() > 0.5)
+            if count > 1:
+                filled[row, k] = 0
+                for rows, columns in ndimage.find_objects(parts):
+                    filled[row, k, rows, columns] = 1
+    return filled
+
+
 @dataclass(frozen=True)
 class Dropping:
     """Probabilities with which training leaves conditions out, so that sampling may do without them too."""
@@ -176,7 +197,7 @@ def drop_conditions(condition: Condition, chances: Dropping, random: torch.Gener
     boxed &= condition.kinds == AS_MASK
     gone = chosen(chances.obj, batch, count) | chosen(chances.layout, batch, 1)
     kinds = torch.where(boxed, AS_BOX, condition.kinds).masked_fill(gone, NOT_ASKED)
-    maps = torch.where(boxed[..., None, None], fill_boxes(condition.boxes, condition.maps.shape[-1]), condition.maps)
+    maps = torch.where(boxed[..., None, None], box_maps(condition), condition.maps)
     asked = kinds > NOT_ASKED
     return Condition(
         maps * asked[..., None, None],
@@ -186,6 +207,12 @@ def drop_conditions(condition: Condition, chances: Dropping, random: torch.Gener
         condition.center.masked_fill(chosen(chances.modality, batch), 0),
         condition.age.masked_fill(chosen(chances.modality, batch), torch.nan),
     )
+
+
+def _one_kind(layout: Layout) -> Layout:
+    bare = {o.structure for o in layout.objects if o.mask is None and o.shape is None}
+    objects = (replace(o, mask=None, shape=None) if o.structure in bare else o for o in layout.objects)
+    return replace(layout, objects=tuple(objects))
 
 
 def _center_index(center: str | None, vocabulary: Sequence[str]) -> int:

@@ -33,6 +33,15 @@ class Plan:
     state_dir: Path | None = None
 
 
+@dataclass(frozen=True)
+class Where:
+    """Where a training runs. `threads` and `device` change the last bits of its result, `state_dir` nothing."""
+
+    state_dir: Path | None = None
+    threads: int = 1
+    device: str = "cpu"
+
+
 class Loop:
     """One optimiser's way through a plan. `module` holds the parameters that are trained and saved.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import nan
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +38,7 @@ from fetalflex.model.condition import (
 )  # fmt: skip
 from fetalflex.model.denoiser import take_over
 from fetalflex.model.layout_encoder import LayoutCode, LayoutEncoder, pool_regions
-from fetalflex.model.loop import Loop, Plan
+from fetalflex.model.loop import Loop, Plan, Where
 from fetalflex.params import Prealign
 
 _MOVES = Moves(flip=0.5, scale=0.08, shift=0.04)
@@ -69,18 +68,19 @@ def new_aligner(cases: Cases, params: Prealign, patch: int, seed: int) -> Aligne
 
 
 def train_aligner(
-    cases: Cases, params: Prealign, patch: int, seed: int, state_dir: Path | None = None, threads: int = 1
+    cases: Cases, params: Prealign, patch: int, seed: int, where: Where | None = None
 ) -> Iterator[AlignStep]:
-    """Train an aligner on all given cases; resumes from `state_dir`. `patch` is the generator's.
+    """Train an aligner on all given cases; resumes from `where.state_dir`. `patch` is the generator's.
 
     Source: InfoNCE (van den Oord et al. 2018, arXiv 1807.03748), symmetric as in CLIP (Radford et al. 2021,
     arXiv 2103.00020).
     Raises: TooFewCasesError, ModelError for a checkpoint of another configuration.
     """
-    torch.set_num_threads(threads)
+    where = where or Where()
+    torch.set_num_threads(where.threads)
     aligner = new_aligner(cases, params, patch, seed)
     digest = digest_of(params, patch=patch, seed=seed, data=cases_digest(cases))
-    yield from _train(aligner, cases, seed, digest, state_dir)
+    yield from _train(aligner, cases, seed, digest, where)
 
 
 def train_probe(
@@ -100,14 +100,14 @@ def train_probe(
         aligner = Aligner(params, vocabulary, int(encoder.config.patch))
     take_over(aligner.layout_encoder, encoder)
     aligner.layout_encoder.requires_grad_(False)
-    yield from _train(aligner, cases, seed, "", None)
+    yield from _train(aligner, cases, seed, "", Where())
 
 
-def _train(aligner: Aligner, cases: Cases, seed: int, digest: str, state_dir: Path | None) -> Iterator[AlignStep]:
-    params = aligner.params
+def _train(aligner: Aligner, cases: Cases, seed: int, digest: str, where: Where) -> Iterator[AlignStep]:
+    params = aligner.to(where.device).params
     learned = [p for p in aligner.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=params.learning_rate, weight_decay=0.01)
-    plan = Plan(params.steps, params.learning_rate, _WARMUP, params.checkpoint_every, digest, state_dir)
+    plan = Plan(params.steps, params.learning_rate, _WARMUP, params.checkpoint_every, digest, where.state_dir)
     loop = Loop(aligner, optimizer, plan)
     pictures, described = Pictures(cases, _MOVES), Described(cases, aligner.vocabulary)
     if loop.done == params.steps:
@@ -115,7 +115,7 @@ def _train(aligner: Aligner, cases: Cases, seed: int, digest: str, state_dir: Pa
     for step in loop.remaining():
         random = step_random(seed, "align", step)
         at = batch_positions(seed, step, len(cases), params.batch_size)
-        images, maps, hidden = pictures.draw(at, random)
+        images, maps, hidden = pictures.draw(at, random, where.device)
         asked = drop_conditions(described.at(torch.from_numpy(at), maps), _DROPPING, random)
         loss, figures = alignment_loss(aligner, images, asked, hidden)
         loop.update(step, loss)

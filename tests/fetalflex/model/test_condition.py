@@ -1,10 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
-from fetalflex.anatomy.layout import rasterize
+from fetalflex.anatomy.layout import Layout, LayoutObject, rasterize
+from fetalflex.anatomy.ontology import structure_index
+from fetalflex.anatomy.shapes import Ellipse, Polyline
 from fetalflex.errors import ModelError
 from fetalflex.model.condition import (
     AS_BOX,
@@ -113,3 +118,64 @@ def test_settle_forgets_what_left_the_frame() -> None:
     moved = settle(Condition(torch.zeros_like(whole.maps), *(getattr(whole, n) for n in ("kinds", "boxes", "plane", "center", "age"))))  # fmt: skip  # noqa: E501
     assert not moved.kinds.any()
     assert not moved.boxes.any()
+
+
+def test_an_ellipse_and_a_line_are_asked_as_outlines() -> None:
+    head, femur = Ellipse((30.0, 32.0), (20.0, 12.0), 20.0), Polyline(((10.0, 30.0), (50.0, 36.0)), False, 4.0)
+    layouts = [
+        Layout("transventricular", "mm", 64.0, (LayoutObject.of("head", head),)),
+        Layout("femur", "mm", 64.0, (LayoutObject.of("femur", femur),)),
+    ]
+    asked = condition_from_layouts(layouts, VOCABULARY, tiny.SIZE)
+    for row, (layout, shape) in enumerate(zip(layouts, (head, femur), strict=True)):
+        k = structure_index(layout.objects[0].structure)
+        assert asked.kinds[row].nonzero().flatten().tolist() == [k]
+        assert asked.kinds[row, k] == AS_MASK
+        assert np.array_equal(asked.maps[row, k].numpy() > 0, shape.draw(64.0, tiny.SIZE))
+        drawn = condition_from_layouts([layout.drawn(tiny.SIZE)], VOCABULARY, tiny.SIZE)
+        assert torch.equal(drawn.maps[0], asked.maps[row])
+
+
+def kidneys(*boxed: bool) -> Layout:
+    left, right = Ellipse((16.0, 32.0), (8.0, 6.0)), Ellipse((48.0, 30.0), (8.0, 6.0))
+    pair = [LayoutObject.of("kidney", shape) for shape in (left, right)]
+    objects = [replace(o, shape=None) if box else o for o, box in zip(pair, boxed, strict=True)]
+    return Layout("kidneys", "mm", 64.0, tuple(objects))
+
+
+def test_two_kidneys_are_both_in_the_map_and_their_box_spans_them() -> None:
+    asked, k = condition_from_layouts([kidneys(False, False)], VOCABULARY, tiny.SIZE), structure_index("kidney")
+    assert ndimage.label(asked.maps[0, k].numpy())[1] == 2
+    assert torch.allclose(asked.boxes[0, k], torch.tensor([8.0, 24.0, 56.0, 38.0]) / 64)
+
+
+def test_two_boxes_are_asked_in_sampling_as_they_were_in_training() -> None:
+    outlined = condition_from_layouts([kidneys(False, False)], VOCABULARY, tiny.SIZE)
+    trained = drop_conditions(settle(outlined), Dropping(0, 0, 1, 0), random(2))
+    k = structure_index("kidney")
+    assert trained.kinds[0, k] == AS_BOX
+    asked = condition_from_layouts([kidneys(True, True)], VOCABULARY, tiny.SIZE)
+    assert torch.equal(asked.maps[0, k], trained.maps[0, k])
+    assert ndimage.label(trained.maps[0, k].numpy())[1] == 2
+
+
+def test_a_structure_is_asked_in_one_way_only() -> None:
+    mixed, boxes = (condition_from_layouts([kidneys(*k)], VOCABULARY, tiny.SIZE) for k in ((True, False), (True, True)))
+    assert torch.equal(mixed.kinds, boxes.kinds)
+    assert torch.equal(mixed.maps, boxes.maps)
+
+
+def test_a_derived_age_counts_as_an_age() -> None:
+    stated = replace(tiny.layout(), age_weeks=22.0)
+    derived = replace(stated, age_derived=True)
+    asked = condition_from_layouts([stated, derived, tiny.layout()], VOCABULARY, tiny.SIZE)
+    assert asked.age[:2].tolist() == [22.0, 22.0]
+    assert asked.age[2].isnan()
+
+
+def test_plane_center_and_age_are_left_out_each_by_itself() -> None:
+    whole = condition_from_layouts([replace(tiny.layout(), age_weeks=22.0)] * 400, VOCABULARY, tiny.SIZE)
+    left = drop_conditions(whole, Dropping(0, 0, 0, 0.5), random(1))
+    gone = torch.stack([left.plane == 0, left.center == 0, left.age.isnan()]).float()
+    assert ((gone.mean(1) - 0.5).abs() < 0.1).all()
+    assert (torch.corrcoef(gone).fill_diagonal_(0).abs() < 0.15).all()

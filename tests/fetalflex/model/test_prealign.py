@@ -7,25 +7,26 @@ import torch
 
 from fetalflex.errors import ModelError, TooFewCasesError
 from fetalflex.model.layout_encoder import LayoutEncoder
+from fetalflex.model.loop import Where
 from fetalflex.model.prealign import Aligner, new_aligner, train_aligner, train_probe
 from fetalflex.model.retrieval import retrieve
 from tests.fetalflex import tiny
 
 
 def test_resumed_training_is_bit_identical(tmp_path: Path) -> None:
-    whole = list(train_aligner(tiny.cases(), tiny.PREALIGN, 2, 1, tmp_path / "whole"))
-    broken = train_aligner(tiny.cases(), tiny.PREALIGN, 2, 1, tmp_path / "broken")
+    whole = list(train_aligner(tiny.cases(), tiny.PREALIGN, 2, 1, Where(tmp_path / "whole")))
+    broken = train_aligner(tiny.cases(), tiny.PREALIGN, 2, 1, Where(tmp_path / "broken"))
     assert [next(broken).step, next(broken).step] == [1, 2]
     broken.close()  # type: ignore[attr-defined]
-    rest = list(train_aligner(tiny.cases(), tiny.PREALIGN, 2, 1, tmp_path / "broken"))
+    rest = list(train_aligner(tiny.cases(), tiny.PREALIGN, 2, 1, Where(tmp_path / "broken")))
     assert [s.step for s in rest] == [3]
     assert rest[-1].loss == whole[-1].loss
     assert tiny.weights(tmp_path / "whole") == tiny.weights(tmp_path / "broken")
 
 
 def test_a_finished_training_yields_its_result_again(tmp_path: Path) -> None:
-    list(train_aligner(tiny.cases(), tiny.PREALIGN, 2, 1, tmp_path))
-    again = list(train_aligner(tiny.cases(), tiny.PREALIGN, 2, 1, tmp_path))
+    list(train_aligner(tiny.cases(), tiny.PREALIGN, 2, 1, Where(tmp_path)))
+    again = list(train_aligner(tiny.cases(), tiny.PREALIGN, 2, 1, Where(tmp_path)))
     assert len(again) == 1
     assert again[0].trained is not None
 
