@@ -316,6 +316,8 @@ def _save(path: Path, data: Dataset, image: Dataset) -> Dataset:
             element.value = clock
         elif element.VR == "DT":
             element.value = day + clock
+    if image.get("SyntheticData"):
+        data.SyntheticData = image.SyntheticData  # what is said of an image that shows nobody is as synthetic
     with atomic(path) as partial:
         data.save_as(partial, enforce_file_format=True)
     return data

@@ -16,6 +16,7 @@ from fetalflex.dicom.write import SOFTWARE, PixelBox, UltrasoundImage, write_box
 MARKS = {
     "ImageType": "DERIVED\\SECONDARY\\OBSTETRICAL\\0001",
     "SyntheticData": "YES",
+    "Laterality": "",
     "DerivationDescription": "Synthetic: made by a generative model from an anatomical layout; shows no person",
 }
 
