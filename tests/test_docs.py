@@ -202,6 +202,24 @@ def test_reading_and_sampling_as_documented_works(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "my-image.png").is_file()
 
 
+def test_three_lines_of_a_notebook_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    from tests.fetalflex import tiny
+    from tests.fetalflex.synthesis import made
+
+    made.pipeline().save_pretrained(tmp_path / "fetal-model")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "layout.json").write_text(tiny.layout().to_json())
+    monkeypatch.chdir(tmp_path / "here")
+    shown: list[tuple[int, int]] = []
+    monkeypatch.setattr(Image.Image, "show", lambda image: shown.append(image.size))
+    page = ROOT / "docs" / "howto" / "generate.md"
+    (text,) = (text for kind, text in blocks(page) if kind == "python")
+    exec(compile(text, page.name, "exec"), {})
+    assert shown == [(tiny.SIZE, tiny.SIZE)]
+
+
 def _write_dataset(folder: Path) -> None:
     from fetalflex import tables
     from fetalflex.artifacts import picture, write_json

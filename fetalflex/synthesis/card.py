@@ -109,10 +109,12 @@ def _figures(figures: Sequence[Figure]) -> str:
 
 
 _USE = """```python
+from pathlib import Path
+
 from fetalflex.model.pipeline import FetalFlexPipeline
 
 pipeline = FetalFlexPipeline.from_pretrained("FOLDER")
-pipeline(open("layout.json").read(), seed=1).images[0].save("image.png")
+pipeline(Path("layout.json").read_text(), seed=1).images[0].save("image.png")
 ```
 
 or `fetalflex generate --model FOLDER --plane PLANE --count 4 --out DIR`. Nothing is unpickled or fetched."""

@@ -44,18 +44,19 @@ class Picture:
         """Return this image with the change from `before` to `after`, and where it may differ, both in its own size.
 
         before, after: uint8 [S, S] and region: bool [S, S] on the model's canvas. The *change* is enlarged and added,
-        not the image: what the model does not resolve (speckle) stays the reference's. Outside of the region all pixels
-        stay as they are.
+        not the image: what the model does not resolve (speckle) stays the reference's, and fades in within a pixel of
+        the model's. Outside of the region all pixels stay as they are.
         """
         height, width = self.pixels.shape
         h, w, top, left = canvas_box(height, width, before.shape[0])
         inner = slice(top, top + h), slice(left, left + w)
         change = np.where(region, after.astype(np.float32) - before.astype(np.float32), 0)[inner]
         grown = np.asarray(Image.fromarray(change).resize((width, height), Image.Resampling.BICUBIC))
-        where = np.asarray(
-            Image.fromarray(region[inner].astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
-        ).astype(bool)
-        moved = np.clip(np.rint(self.pixels + grown), 0, 255).astype(np.uint8)
+        mask = Image.fromarray(region[inner].astype(np.float32))
+        where = np.asarray(mask.resize((width, height), Image.Resampling.NEAREST)) > 0
+        # One half at the region's edge: scaled to fade in from 0 there, or the edge's change would be a step.
+        weight = np.clip(2 * np.asarray(mask.resize((width, height), Image.Resampling.BILINEAR)) - 1, 0, 1)
+        moved = np.clip(np.rint(self.pixels + weight * grown), 0, 255).astype(np.uint8)
         return np.where(where, moved, self.pixels), where
 
 
