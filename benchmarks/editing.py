@@ -7,18 +7,19 @@ edited image in its own size, brought to the model's size again.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fetalflex.anatomy.anomalies import apply_anomalies, find_anomaly
-from fetalflex.anatomy.layout import rasterize
+from fetalflex.anatomy.layout import Layout, rasterize
 from fetalflex.anatomy.ontology import structure_index
 from fetalflex.artifacts import decode_png
-from fetalflex.dataset import EXPERT
+from fetalflex.dataset import EXPERT, Cases
 from fetalflex.diffusion.agreement import dice
-from fetalflex.diffusion.two_stage import SampleRequest
+from fetalflex.diffusion.two_stage import SampleRequest, SampleResult
 from fetalflex.errors import AnomalyError
 from fetalflex.masks.segmenter import Segmenter, largest_part
 from fetalflex.quality.bootstrap import mean_interval
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--severity", type=float, default=14.0)
     parser.add_argument("--limit", type=int, default=48, help="at most so many cases")
     parser.add_argument("--avoid", action="store_true", help="guidance points away from the normal layout")
+    parser.add_argument("--whole", action="store_true", help="make the whole image anew: what the model shows at best")
     parser.add_argument("--guidance", type=float, help="instead of the workspace's own")
     given = parser.parse_args()
     params = load_params(given.workspace)
@@ -50,57 +52,58 @@ def main() -> None:
 def edit_all(given: Any, params: Any, pipeline: Any, judge: Segmenter) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return measures [N] by name, and the patient of each case."""
     anomaly, size = find_anomaly(given.anomaly), pipeline.generator.size
-    k = structure_index(anomaly.structure)
     cases = read_cases(given.workspace, params).of_group("test")
-    fitting = np.nonzero(cases.sources[:, k] == EXPERT)[0]
+    fitting = np.nonzero(cases.sources[:, structure_index(anomaly.structure)] == EXPERT)[0]
     frames = read_frames(given.workspace, params)
     images = dict(zip(frames["case_id"], frames["image"], strict=True))
     requests, kept, pictures = [], [], []
-    for i in fitting[: given.limit]:
-        normal = cases.layout(int(i))
+    for i in map(int, fitting[: given.limit]):
+        normal = cases.layout(i)
         try:
-            edited = apply_anomalies(normal, ((given.anomaly, given.severity),), generator(0, "edit", int(i)))
+            edited = apply_anomalies(normal, ((given.anomaly, given.severity),), generator(0, "edit", i))
         except AnomalyError:
             continue
-        picture = Picture(decode_png(images[str(cases.ids[i])]["bytes"]))
-        region = changed(normal, edited, size)
-        away = normal if given.avoid else None
-        requests.append(SampleRequest(f"edit-{cases.ids[i]}", edited, picture.canvas(size), region, away))
-        kept.append(int(i))
-        pictures.append(picture)
+        pictures.append(Picture(decode_png(images[str(cases.ids[i])]["bytes"])))
+        region, away = changed(normal, edited, size), normal if given.avoid else None
+        requests.append(SampleRequest(f"edit-{cases.ids[i]}", edited, pictures[-1].canvas(size), region, away))
+        kept.append(i)
     changes = {} if given.guidance is None else {"guidance": given.guidance}
-    results = list(pipeline.stream(requests, 0, pipeline.sampling.model_copy(update=changes)))
-    pasted = [p.paste(q.reference, r.image, r.region) for p, q, r in zip(pictures, requests, results, strict=True)]
-    for (after, where), picture in zip(pasted, pictures, strict=True):
-        if not np.array_equal(after[~where], picture.pixels[~where]):
-            raise SystemExit("an image differs outside of its region")
-    shown = {
-        "before": np.stack([q.reference for q in requests]),
-        "edited, the model's size": np.stack([r.image for r in results]),
-        "edited, own size": np.stack([Picture(after).canvas(size) for after, _ in pasted]),
-    }
+    asked = [replace(q, reference=None, region=None) for q in requests] if given.whole else requests
+    results = list(pipeline.stream(asked, 0, pipeline.sampling.model_copy(update=changes)))
+    shown = {"before": [q.reference for q in requests], "edited, the model's size": [r.image for r in results]}
+    if not given.whole:
+        shown["edited, own size"] = [
+            paste(picture, q.reference, r).canvas(size)
+            for picture, q, r in zip(pictures, requests, results, strict=True)
+        ]
+    names = (anomaly.structure, "head")
+    return measure(shown, cases.take(kept), [q.layout for q in requests], names, judge), patient_names(cases.take(kept))
+
+
+def paste(picture: Picture, before: np.ndarray, result: SampleResult) -> Picture:
+    """Return the edited picture in its own size, and make sure that it is the old one outside of the region."""
+    after, where = picture.paste(before, result.image, result.region)
+    if not np.array_equal(after[~where], picture.pixels[~where]):
+        raise SystemExit("an image differs outside of its region")
+    return Picture(after)
+
+
+def measure(
+    shown: dict[str, list[np.ndarray]], cases: Cases, layouts: list[Layout], names: tuple[str, str], judge: Segmenter
+) -> dict[str, np.ndarray]:
+    """Return what the judge sees of the first structure, against what was asked, what was there, and the second."""
+    k, head = (structure_index(name) for name in names)
+    asked = [rasterize(layout, cases.size).maps[k] > 0 for layout in layouts]
+    before, heads = cases.masks[:, k], np.maximum(cases.masks[:, head].sum((1, 2)), 1)
     measured: dict[str, np.ndarray] = {}
-    head = structure_index("head")
     for name, pixels in shown.items():
-        seen = judge.predict(pixels) > 0.5
-        parts = [largest_part(s[k]) for s in seen]
-        asked = [rasterize(q.layout, size).maps[k] > 0 for q in requests]
-        before = [cases.masks[i, k] for i in kept]
-        heads = [max(int(cases.masks[i, head].sum()), 1) for i in kept]
-        measured[f"{name}: Dice with what was asked"] = np.array(
-            [dice(p, a) for p, a in zip(parts, asked, strict=True)]
-        )
-        measured[f"{name}: Dice with the outline before"] = np.array(
-            [dice(p, b) for p, b in zip(parts, before, strict=True)]
-        )
-        measured[f"{name}: seen area / asked area"] = np.array(
-            [p.sum() / max(int(a.sum()), 1) for p, a in zip(parts, asked, strict=True)]
-        )
-        measured[f"{name}: seen area / head, percent"] = np.array(
-            [100 * p.sum() / h for p, h in zip(parts, heads, strict=True)]
-        )
-    measured["asked area / head, percent"] = np.array([100 * a.sum() / h for a, h in zip(asked, heads, strict=True)])
-    return measured, patient_names(cases.take(kept))
+        parts = [largest_part(seen[k]) for seen in judge.predict(np.stack(pixels)) > 0.5]
+        measured[f"{name}: Dice, asked"] = np.array([dice(p, a) for p, a in zip(parts, asked, strict=True)])
+        measured[f"{name}: Dice, there before"] = np.array([dice(p, b) for p, b in zip(parts, before, strict=True)])
+        measured[f"{name}: area seen / head, %"] = np.array([100 * p.sum() for p in parts]) / heads
+    measured["area asked / head, %"] = np.array([100 * a.sum() for a in asked]) / heads
+    measured["area there before / head, %"] = 100 * before.sum((1, 2)) / heads
+    return measured
 
 
 def report(measured: dict[str, np.ndarray], patients: np.ndarray) -> None:
