@@ -43,15 +43,15 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, help="instead of the workspace's own")
     given = parser.parse_args()
     params = load_params(given.workspace)
-    pipeline = open_model(given.workspace / "models", params.sample)
+    model = open_model(given.workspace / "models", params.sample)
     judge = Segmenter.load(given.workspace / "models" / "judge")
-    rows, patients = edit_all(given, params, pipeline, judge)
+    rows, patients = edit_all(given, params, model, judge)
     report(rows, patients)
 
 
-def edit_all(given: Any, params: Any, pipeline: Any, judge: Segmenter) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def edit_all(given: Any, params: Any, model: Any, judge: Segmenter) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return measures [N] by name, and the patient of each case."""
-    anomaly, size = find_anomaly(given.anomaly), pipeline.generator.size
+    anomaly, size = find_anomaly(given.anomaly), model.generator.size
     cases = read_cases(given.workspace, params).of_group("test")
     fitting = np.nonzero(cases.sources[:, structure_index(anomaly.structure)] == EXPERT)[0]
     frames = read_frames(given.workspace, params)
@@ -69,7 +69,7 @@ def edit_all(given: Any, params: Any, pipeline: Any, judge: Segmenter) -> tuple[
         kept.append(i)
     changes = {} if given.guidance is None else {"guidance": given.guidance}
     asked = [replace(q, reference=None, region=None) for q in requests] if given.whole else requests
-    results = list(pipeline.stream(asked, 0, pipeline.sampling.model_copy(update=changes)))
+    results = list(replace(model, sampling=model.sampling.model_copy(update=changes)).stream(asked, 0))
     shown = {"before": [q.reference for q in requests], "edited, the model's size": [r.image for r in results]}
     if not given.whole:
         shown["edited, own size"] = [

@@ -212,13 +212,22 @@ class FetalFlexPipeline(DiffusionPipeline):
                 bar.update(len(batch))
 
     def sha256(self) -> str:
-        """Return a hash of what decides an image beside its request: weights, centers and side, however stored."""
-        digest = hashlib.sha256(f"{self.config.vocabulary}:{self.config.image_size}".encode())
-        for part in ("unet", "layout_encoder", "guide"):
-            for name, value in sorted(getattr(self, part).state_dict().items()):
-                array = value.detach().cpu().contiguous().numpy()
-                digest.update(f"{part}.{name}:{array.dtype}{array.shape}".encode() + array.tobytes())
-        return digest.hexdigest()
+        """Return `model_sha256` of this model."""
+        return model_sha256(self.generator, self.guide.segmenter)
+
+
+def model_sha256(generator: Generator, guide: Segmenter) -> str:
+    """Return a hash of what decides an image beside its request: weights, centers and side, however stored.
+
+    Of a generator on a pretrained base, the trained part and the base's own hash.
+    """
+    digest = hashlib.sha256(f"{list(generator.vocabulary)}:{generator.size}".encode())
+    digest.update(str(getattr(generator.denoiser, "base_sha256", "")).encode())
+    for part, module in (("generator", generator.denoiser.learner), ("guide", guide)):
+        for name, value in sorted(module.state_dict().items()):
+            array = value.detach().cpu().contiguous().numpy()
+            digest.update(f"{part}.{name}:{array.dtype}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def as_requests(layouts: Asked | Sequence[Asked]) -> list[SampleRequest]:

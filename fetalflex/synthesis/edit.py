@@ -17,9 +17,10 @@ from fetalflex.artifacts import read_json, write_json
 from fetalflex.diffusion.two_stage import SampleRequest
 from fetalflex.errors import LayoutError, UsageError
 from fetalflex.masks.segmenter import predicted_structures
-from fetalflex.model.pipeline import FetalFlexPipeline, sampling_of
+from fetalflex.model.pipeline import sampling_of
 from fetalflex.model.plane_reader import OPEN_PLANES, compatible
 from fetalflex.synthesis.generate import known
+from fetalflex.synthesis.models import Model
 from fetalflex.synthesis.outputs import write_png
 from fetalflex.synthesis.picture import Picture
 from fetalflex.synthesis.requests import Ask, avoided, changed, check_ask
@@ -51,18 +52,18 @@ class PlaneFound:
     confidence: float | None
 
 
-def settle_plane(pipeline: FetalFlexPipeline, picture: Picture, given: str | None) -> PlaneFound:
+def settle_plane(model: Model, picture: Picture, given: str | None) -> PlaneFound:
     """Return a picture's plane. Without `given` it is predicted, and must be likelier than not.
 
     Raises: LayoutError where the reader is sure (0.9) of a plane that cannot be the given one, or unsure (0.5) of all;
     UsageError where none is given and the model has no reader.
     """
-    reader = pipeline.plane_reader
+    reader = model.plane_reader
     if reader is None:
         if given is None:
             raise UsageError("this model cannot tell an image's plane; give it with --plane")
         return PlaneFound(given, True, None)
-    chances = reader.predict(picture.canvas(pipeline.generator.size)[None])[0]
+    chances = reader.predict(picture.canvas(model.generator.size)[None])[0]
     best = int(chances.argmax())
     seen, sure = reader.planes[best], float(chances[best])
     if given is not None:
@@ -78,13 +79,13 @@ def settle_plane(pipeline: FetalFlexPipeline, picture: Picture, given: str | Non
     return PlaneFound(seen, False, sure)
 
 
-def predict_layout(pipeline: FetalFlexPipeline, picture: Picture, plane: str) -> Layout:
+def predict_layout(model: Model, picture: Picture, plane: str) -> Layout:
     """Return the layout that the guide sees on a picture, in mm where its spacing is known.
 
     Raises: LayoutError where it sees nothing of that plane.
     """
-    size = pipeline.generator.size
-    chances = pipeline.guide.segmenter.predict(picture.canvas(size)[None])
+    size = model.generator.size
+    chances = model.guide.predict(picture.canvas(size)[None])
     found = predicted_structures(chances, np.array([plane_index(plane)]), _LEAST_CONFIDENCE)
     if not found:
         raise LayoutError(
@@ -110,7 +111,7 @@ def check_size(picture: Picture, layout: Layout) -> None:
         )
 
 
-def edit_picture(pipeline: FetalFlexPipeline, asked: Edit, target: Path) -> dict[str, Any]:
+def edit_picture(model: Model, asked: Edit, target: Path) -> dict[str, Any]:
     """Write a picture without and with anomalies, both layouts and the region into a new folder; return a summary.
 
     normal.png, abnormal.png and region.png have the picture's own size, model/ holds them as the model saw and made
@@ -118,27 +119,27 @@ def edit_picture(pipeline: FetalFlexPipeline, asked: Edit, target: Path) -> dict
     holds this very edit is left as it is.
     Raises: LayoutError, AnomalyError, ModelError, UsageError.
     """
-    found = settle_plane(pipeline, asked.picture, asked.plane or (asked.layout.plane if asked.layout else None))
+    found = settle_plane(model, asked.picture, asked.plane or (asked.layout.plane if asked.layout else None))
     found = _as_shown(found, asked)
     check_ask(
         Ask(found.plane, asked.anomalies, asked.layout, "", asked.center, asked.age_weeks),
-        pipeline.generator.vocabulary,
+        model.generator.vocabulary,
     )
     if asked.layout is not None:
         check_size(asked.picture, asked.layout)
-    normal = asked.layout or predict_layout(pipeline, asked.picture, found.plane)
+    normal = asked.layout or predict_layout(model, asked.picture, found.plane)
     normal = _stated(normal, asked)
     edited = apply_anomalies(normal, asked.anomalies, rng.generator(asked.seed, "edit"))
-    size, canvas = pipeline.generator.size, asked.picture.canvas(pipeline.generator.size)
+    size, canvas = model.generator.size, asked.picture.canvas(model.generator.size)
     region = changed(normal, edited, size)
     if not region.any():
         raise LayoutError(f"the anomaly changes nothing that can be seen at {size} pixels; ask for a larger severity")
-    model = pipeline.sha256()
-    about = _settings(pipeline, asked, normal, model)
+    sha256 = model.sha256()
+    about = _settings(model, asked, normal, sha256)
     if _is_finished(target, about):
         done: dict[str, Any] = read_json(target / "edit.json")
         return done
-    (result,) = pipeline.stream([SampleRequest("edit", edited, canvas, region, avoided(normal, edited))], asked.seed)
+    (result,) = model.stream([SampleRequest("edit", edited, canvas, region, avoided(normal, edited))], asked.seed)
     grown = region if result.region is None else result.region
     summary = about | {
         "plane": found.plane, "plane_given": found.given, "plane_confidence": known(found.confidence or float("nan")),
@@ -170,10 +171,10 @@ def _stated(layout: Layout, asked: Edit) -> Layout:
     return replace(layout, **changes)
 
 
-def _settings(pipeline: FetalFlexPipeline, asked: Edit, normal: Layout, model: str) -> dict[str, Any]:
+def _settings(model: Model, asked: Edit, normal: Layout, sha256: str) -> dict[str, Any]:
     return {
         "image": asked.picture.sha256, "anomalies": [[n, s, find_anomaly(n).unit] for n, s in asked.anomalies],
-        "seed": asked.seed, "model": model, "version": __version__, "sampling": sampling_of(pipeline.sampling),
+        "seed": asked.seed, "model": sha256, "version": __version__, "sampling": sampling_of(model.sampling),
         "layout": hashlib.sha256(normal.to_json().encode()).hexdigest(),
     }  # fmt: skip
 

@@ -11,7 +11,8 @@ from typing import Any
 from fetalflex import __version__
 from fetalflex.anatomy.anomalies import find_anomaly
 from fetalflex.diffusion.two_stage import SampleResult
-from fetalflex.model.pipeline import FetalFlexPipeline, sampling_of
+from fetalflex.model.pipeline import sampling_of
+from fetalflex.synthesis.models import Model
 from fetalflex.synthesis.outputs import Folder, Format, Made, finished, open_writer
 from fetalflex.synthesis.requests import Ask, Draw, Planned, check_ask, plan_images
 
@@ -37,53 +38,53 @@ class Job:
     reference_sha256: str | None = None
 
 
-def generate(pipeline: FetalFlexPipeline, job: Job, draw: Draw | None) -> Iterator[Progress]:
+def generate(model: Model, job: Job, draw: Draw | None) -> Iterator[Progress]:
     """Make the images and write them, yielding after each; the last one stands after the manifest.
 
     All layouts are drawn, and all settings checked, before anything is written. Images of a run that was cut off are
     kept if model, layouts and settings are the same.
     Raises: LayoutError, AnomalyError, ModelError, UsageError.
     """
-    check_ask(job.ask, pipeline.generator.vocabulary)
-    plan = plan_images(job.ask, job.count, job.seed, pipeline.generator.size, draw)
-    model = pipeline.sha256()
-    folder = Folder(job.target, _settings(job, model, pipeline, plan))
+    check_ask(job.ask, model.generator.vocabulary)
+    plan = plan_images(job.ask, job.count, job.seed, model.generator.size, draw)
+    sha256 = model.sha256()
+    folder = Folder(job.target, _settings(job, sha256, model, plan))
     rows = folder.begin()
     done = finished(job.kind, rows, plan)
     left = [p for p in plan if p.request.image_id not in done]
     resumed = len(plan) - len(left)
     yield Progress(resumed, len(plan), resumed)
     writer = open_writer(job.kind, folder)
-    results = pipeline.stream([p.request for p in left], job.seed)
+    results = model.stream([p.request for p in left], job.seed)
     for number, (planned, result) in enumerate(zip(left, results, strict=True), 1):
-        writer.add(Made(planned, result, _row(job, planned, result, model, pipeline.sampling.fine_steps)))
+        writer.add(Made(planned, result, _row(job, planned, result, sha256, model.sampling.fine_steps)))
         yield Progress(resumed + number, len(plan), resumed)
     writer.close()
     folder.finish(p.request.image_id for p in plan)
 
 
-def _settings(job: Job, model: str, pipeline: FetalFlexPipeline, plan: list[Planned]) -> dict[str, Any]:
+def _settings(job: Job, sha256: str, model: Model, plan: list[Planned]) -> dict[str, Any]:
     """Return what an image depends on beside its number; the count may grow, so it is none of it.
 
     The first image's layout stands for what layouts are drawn from: other cases or statistics give another.
     """
     ask = job.ask
     return {
-        "model": model, "version": __version__, "sampling": sampling_of(pipeline.sampling), "seed": job.seed,
+        "model": sha256, "version": __version__, "sampling": sampling_of(model.sampling), "seed": job.seed,
         "format": job.kind, "plane": ask.plane, "anomalies": [list(a) for a in ask.anomalies], "center": ask.center,
         "age_weeks": ask.age_weeks, "boxes_only": ask.boxes_only, "reference": job.reference_sha256,
         "layouts": hashlib.sha256(plan[0].normal.to_json().encode()).hexdigest() if plan else "",
     }  # fmt: skip
 
 
-def _row(job: Job, planned: Planned, result: SampleResult, model: str, fine_steps: int) -> dict[str, Any]:
+def _row(job: Job, planned: Planned, result: SampleResult, sha256: str, fine_steps: int) -> dict[str, Any]:
     layout = planned.request.layout
     fine = result.rounds * fine_steps
     return {
         "image_id": result.image_id, "plane": layout.plane, "center": layout.center, "age_weeks": layout.age_weeks,
         "anomalies": json.dumps([[n, s, find_anomaly(n).unit] for n, s in job.ask.anomalies]),
         "reference": job.reference_sha256, "seed": job.seed, "layout_source": planned.source,
-        "layout": layout.to_json(), "layout_adapted": result.adapted.to_json(), "model": model,
+        "layout": layout.to_json(), "layout_adapted": result.adapted.to_json(), "model": sha256,
         "coarse_evaluations": result.evaluations - fine, "fine_evaluations": fine,
         "coarse_agreement": known(result.coarse_agreement), "agreement": known(result.agreement),
     }  # fmt: skip

@@ -1,8 +1,10 @@
 """Where the model comes from, and the folder that it is exported to."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fetalflex.anatomy.layout import Layout
 from fetalflex.errors import ModelError, UsageError
@@ -12,10 +14,35 @@ from fetalflex.synthesis.card import Facts, Figure, Origin, model_card, write_ca
 from fetalflex.synthesis.shapes import fit_shapes
 
 with light_diffusers():
-    from fetalflex.model.pipeline import INDEX, FetalFlexPipeline
+    from fetalflex.diffusion.two_stage import SampleRequest, SampleResult, sample_images
+    from fetalflex.masks.segmenter import Segmenter
+    from fetalflex.model.generator import Generator
+    from fetalflex.model.pipeline import INDEX, FetalFlexPipeline, model_sha256
+    from fetalflex.model.plane_reader import PlaneReader
 
 
-def open_model(folder: Path, sampling: Sample | None = None) -> FetalFlexPipeline:
+@dataclass(frozen=True, eq=False)
+class Model:
+    """What generating and editing need: the networks, how to sample, and statistics of normal layouts."""
+
+    generator: Generator
+    guide: Segmenter
+    plane_reader: PlaneReader | None
+    sampling: Sample
+    shapes: Mapping[str, Any]
+
+    def stream(self, requests: Sequence[SampleRequest], seed: int) -> Iterator[SampleResult]:
+        """Yield results in order, each batch as soon as it is there."""
+        for start in range(0, len(requests), self.sampling.batch_size):
+            batch = requests[start : start + self.sampling.batch_size]
+            yield from sample_images(self.generator, self.guide, batch, self.sampling, seed)
+
+    def sha256(self) -> str:
+        """Return a hash of what decides an image beside its request; see `model_sha256`."""
+        return model_sha256(self.generator, self.guide)
+
+
+def open_model(folder: Path, sampling: Sample | None = None) -> Model:
     """Read a pipeline's folder, or the models/ of a workspace (then `sampling` says how images are sampled).
 
     Raises: ModelError where there is neither, or what is there cannot be loaded.
@@ -24,28 +51,30 @@ def open_model(folder: Path, sampling: Sample | None = None) -> FetalFlexPipelin
 
     logging.disable_progress_bar()
     if (folder / INDEX).is_file():
-        pipeline = FetalFlexPipeline.from_pretrained(folder)
-    elif (folder / "generator").is_dir():
-        pipeline = FetalFlexPipeline.from_models(folder, sampling)
-    else:
+        found = FetalFlexPipeline.from_pretrained(folder)
+        return Model(
+            found.generator, found.guide.segmenter, found.plane_reader, found.sampling, dict(found.config.shapes)
+        )  # fmt: skip
+    if not (folder / "generator").is_dir():
         raise ModelError(
             f"{folder}: no model here; expected a pipeline's folder ('fetalflex export-model DIR' writes one), or the "
             f"models/ of a workspace where 'fetalflex run' has trained"
         )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    reader = PlaneReader.load_beside(folder / "aligner") if (folder / "aligner").is_dir() else None
+    generator, guide = Generator.load(folder / "generator"), Segmenter.load(folder / "guide")
+    return Model(generator, guide, reader, sampling or Sample(), {})
 
 
 def export_model(
     target: Path,
-    pipeline: FetalFlexPipeline,
+    model: Model,
     layouts: Iterable[Layout],
     origins: tuple[Origin, ...] = (),
     figures: tuple[Figure, ...] = (),
 ) -> Facts:
-    """Write a pipeline with statistics of its training layouts and its card into a new folder, whole or not at all.
+    """Write a model as a pipeline with its layout statistics and its card into a new folder, whole or not at all.
 
-    Raises: UsageError where the folder holds something.
+    Raises: UsageError where the folder holds something; ModelError for a generator on a pretrained base.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} is there already and not empty: name a new folder")
@@ -53,7 +82,9 @@ def export_model(
     planes: dict[str, int] = {}
     for layout in known:
         planes[layout.plane] = planes.get(layout.plane, 0) + 1
-    pipeline.register_to_config(shapes=fit_shapes(known))
+    pipeline = FetalFlexPipeline.of(
+        model.generator, model.guide, model.plane_reader, model.sampling, fit_shapes(known)
+    )  # fmt: skip
     trained = [m for m in pipeline.components.values() if m is not None]
     facts = Facts(
         pipeline.sha256(), int(pipeline.config.image_size), sum(p.numel() for m in trained for p in m.parameters()),

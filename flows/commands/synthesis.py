@@ -10,7 +10,7 @@ from fetalflex.errors import LayoutError, UsageError, WorkspaceError
 
 if TYPE_CHECKING:
     from fetalflex.anatomy.layout import Layout
-    from fetalflex.model.pipeline import FetalFlexPipeline
+    from fetalflex.synthesis.models import Model
     from fetalflex.synthesis.picture import Picture
     from fetalflex.synthesis.requests import Draw
 
@@ -23,7 +23,7 @@ Anomalies = Annotated[
 Severities = Annotated[
     list[float] | None, typer.Option("--severity", help="Its severity in its own unit; one for each --anomaly.")
 ]
-Model = Annotated[
+ModelFolder = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="A model's folder ('fetalflex export-model'); else that of the workspace."),
 ]
@@ -47,7 +47,7 @@ def generate(
     boxes_only: Annotated[bool, typer.Option("--boxes-only", help="Ask by boxes; outlines are the model's.")] = False,
     seed: Seed = 0,
     kind: Annotated[str, typer.Option("--format", help="png, parquet or dicom.")] = "png",
-    model: Model = None,
+    model: ModelFolder = None,
     as_json: Json = False,
 ) -> None:
     """Make images of a plane, with or without an anomaly, from drawn layouts or a given one.
@@ -68,23 +68,23 @@ def generate(
     name = plane or (given.plane if given else "")
     if not name and picture is None:
         raise UsageError("no plane: give one with --plane (or a --layout, which states its own)")
-    root, pipeline = _open(model)
+    root, opened = _open(model)
     from fetalflex.synthesis.edit import check_size, predict_layout, settle_plane
     from fetalflex.synthesis.generate import Job, generate
     from fetalflex.synthesis.requests import Ask
 
     source, canvas = "given", None
     if picture is not None:
-        name = settle_plane(pipeline, picture, name or None).plane
-        canvas = picture.canvas(pipeline.generator.size)
+        name = settle_plane(opened, picture, name or None).plane
+        canvas = picture.canvas(opened.generator.size)
         if given is None:
-            given, source = predict_layout(pipeline, picture, name), "seen on the reference"
+            given, source = predict_layout(opened, picture, name), "seen on the reference"
         else:
             check_size(picture, given)
     ask = Ask(name, pairs, given, source, center or None, age, boxes_only, canvas)
-    draw = None if given is not None else _draw(root, pipeline, age)
+    draw = None if given is not None else _draw(root, opened, age)
     job = Job(ask, count, seed, kind, out, picture.sha256 if picture else None)  # type: ignore[arg-type]
-    resumed = _watch(generate(pipeline, job, draw), count)
+    resumed = _watch(generate(opened, job, draw), count)
     said = {"images": count, "kept": resumed, "plane": name, "manifest": str(out / "manifest.parquet")}
     _say(as_json, said, f"{count} images in {out} ({resumed} of them from before); manifest: {said['manifest']}")
 
@@ -99,7 +99,7 @@ def edit(
     center: Center = "",
     age: Age = None,
     seed: Seed = 0,
-    model: Model = None,
+    model: ModelFolder = None,
     as_json: Json = False,
 ) -> None:
     """Show an image with an anomaly: the same image, different only where the anatomy is.
@@ -118,11 +118,11 @@ def edit(
     given, picture = _read_layout(layout), _read_picture(image)
     if picture is None:
         raise UsageError("no image")
-    _, pipeline = _open(model)
+    _, opened = _open(model)
     from fetalflex.synthesis.edit import Edit, edit_picture
 
     asked = Edit(picture, pairs, plane or None, given, age, center or None, seed)
-    said = edit_picture(pipeline, asked, out)
+    said = edit_picture(opened, asked, out)
     sure = "" if said["plane_confidence"] is None else f" (confidence {said['plane_confidence']:.2f})"
     how = "given" if said["plane_given"] else "read from the image"
     _say(as_json, said | {"out": str(out)}, f"{out}: plane {said['plane']}, {how}{sure}")
@@ -146,10 +146,10 @@ def export_model(
     from fetalflex.synthesis.models import export_model as export
     from fetalflex.synthesis.models import open_model
 
-    pipeline = open_model(root / "models", params.sample)
+    opened = open_model(root / "models", params.sample)
 
     layouts, origins, figures = training_facts(root)
-    facts = export(out, pipeline, layouts, origins, figures)
+    facts = export(out, opened, layouts, origins, figures)
     said = {"out": str(out), "sha256": facts.sha256, "planes": facts.planes}
     _say(as_json, said, f"{out}: model {facts.sha256[:12]}, planes {', '.join(facts.planes)}")
 
@@ -182,7 +182,7 @@ def _read_picture(path: Path | None) -> "Picture | None":
     return None if path is None else read_picture(path)
 
 
-def _open(model: Path | None) -> "tuple[Path | None, FetalFlexPipeline]":
+def _open(model: Path | None) -> "tuple[Path | None, Model]":
     """Return the workspace, where the model is its own, and the model."""
     from tasks.workspace import find_root, load_params
 
@@ -202,12 +202,12 @@ def _open(model: Path | None) -> "tuple[Path | None, FetalFlexPipeline]":
     return root, open_model(root / "models", params.sample)
 
 
-def _draw(root: Path | None, pipeline: "FetalFlexPipeline", age: float | None) -> "Draw":
+def _draw(root: Path | None, opened: "Model", age: float | None) -> "Draw":
     """Return what layouts are drawn from: the workspace's training layouts, or the model's statistics."""
     from fetalflex.synthesis.requests import drawn_from_shapes, drawn_from_training
 
     if root is None:
-        return drawn_from_shapes(pipeline.config.shapes)
+        return drawn_from_shapes(opened.shapes)
     from tasks.exporting import training_layouts
     from tasks.workspace import load_params
 

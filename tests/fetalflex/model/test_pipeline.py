@@ -142,6 +142,13 @@ def test_weights_of_another_configuration_are_refused(saved: Path, how: str) -> 
         FetalFlexPipeline.from_pretrained(saved)
 
 
+def test_models_of_a_workspace_are_a_pipeline_too(saved: Path, tmp_path: Path) -> None:
+    tiny.generator().save(tmp_path / "generator")
+    tiny.segmenter("guide", 4).save(tmp_path / "guide")
+    found = FetalFlexPipeline.from_models(tmp_path, tiny.SAMPLE)
+    assert found.sha256() == FetalFlexPipeline.from_pretrained(saved).sha256()
+
+
 def test_missing_folder_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="export-model"):
         FetalFlexPipeline.from_pretrained(tmp_path / "nowhere")

@@ -9,6 +9,7 @@ from fetalflex.anatomy.ontology import plane_index
 from fetalflex.dataset import Cases
 from fetalflex.model.pipeline import FetalFlexPipeline
 from fetalflex.model.plane_reader import PlaneReader, fit_plane_reader
+from fetalflex.synthesis.models import Model
 from fetalflex.synthesis.picture import Picture
 from fetalflex.synthesis.shapes import fit_shapes
 from tests.fetalflex import tiny
@@ -36,6 +37,12 @@ def pipeline() -> FetalFlexPipeline:
     made = FetalFlexPipeline.of(tiny.generator(), tiny.segmenter(), reader(), tiny.SAMPLE, shapes)
     made.set_progress_bar_config(disable=True)
     return made
+
+
+@cache
+def model() -> Model:
+    found = pipeline()
+    return Model(found.generator, found.guide.segmenter, found.plane_reader, found.sampling, found.config.shapes)
 
 
 def picture(number: int = 1, scale: int = 3, spacing_mm: float | None = None) -> Picture:

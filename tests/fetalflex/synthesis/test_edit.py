@@ -10,7 +10,6 @@ from PIL import Image
 
 from fetalflex.anatomy.layout import Layout
 from fetalflex.errors import AnomalyError, LayoutError, SourceError, UsageError
-from fetalflex.model.pipeline import FetalFlexPipeline
 from fetalflex.synthesis.edit import Edit, check_size, edit_picture, predict_layout, settle_plane
 from fetalflex.synthesis.picture import Picture, read_picture
 from tests.fetalflex import tiny
@@ -29,7 +28,7 @@ def load(path: Path) -> np.ndarray:
 
 
 def test_both_images_are_equal_bit_for_bit_outside_of_the_region(tmp_path: Path) -> None:
-    said = edit_picture(made.pipeline(), edit(), tmp_path / "out")
+    said = edit_picture(made.model(), edit(), tmp_path / "out")
     for folder in (tmp_path / "out", tmp_path / "out" / "model"):
         normal, abnormal, region = (load(folder / f"{n}.png") for n in ("normal", "abnormal", "region"))
         assert set(np.unique(region)) == {0, 255}
@@ -46,38 +45,38 @@ def test_both_images_are_equal_bit_for_bit_outside_of_the_region(tmp_path: Path)
 
 
 def test_plane_and_layout_are_read_where_they_are_not_given(tmp_path: Path) -> None:
-    said = edit_picture(made.pipeline(), edit(layout=None), tmp_path / "out")
+    said = edit_picture(made.model(), edit(layout=None), tmp_path / "out")
     assert (said["plane"], said["plane_given"], said["layout_given"]) == ("transventricular", False, False)
     assert 0.5 <= said["plane_confidence"] <= 1
     assert Layout.from_json((tmp_path / "out" / "layout_normal.json").read_text()).find("head") is not None
 
 
 def test_the_same_edit_again_leaves_the_folder_and_another_is_refused(tmp_path: Path) -> None:
-    first = edit_picture(made.pipeline(), edit(), tmp_path / "out")
+    first = edit_picture(made.model(), edit(), tmp_path / "out")
     times = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
-    assert edit_picture(made.pipeline(), edit(), tmp_path / "out") == first
+    assert edit_picture(made.model(), edit(), tmp_path / "out") == first
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")} == times
     with pytest.raises(UsageError, match="something else"):
-        edit_picture(made.pipeline(), edit(seed=1), tmp_path / "out")
+        edit_picture(made.model(), edit(seed=1), tmp_path / "out")
 
 
 def test_an_image_of_another_plane_is_refused() -> None:
     with pytest.raises(LayoutError, match="another plane"):
-        settle_plane(made.pipeline(), made.picture(0), "transventricular")  # the negative: a femur's plane here
-    assert settle_plane(made.pipeline(), made.picture(1), "brain").given
+        settle_plane(made.model(), made.picture(0), "transventricular")  # the negative: a femur's plane here
+    assert settle_plane(made.model(), made.picture(1), "brain").given
 
 
 def test_a_model_without_a_reader_must_be_told_the_plane() -> None:
-    blind = FetalFlexPipeline.of(tiny.generator(), tiny.segmenter(), None, tiny.SAMPLE)
+    blind = replace(made.model(), plane_reader=None)
     assert settle_plane(blind, made.picture(), "brain").confidence is None
     with pytest.raises(UsageError, match="--plane"):
         settle_plane(blind, made.picture(), None)
 
 
 def test_predicted_layout_is_in_mm_where_the_picture_is() -> None:
-    layout = predict_layout(made.pipeline(), made.picture(spacing_mm=0.5), "transventricular")
+    layout = predict_layout(made.model(), made.picture(spacing_mm=0.5), "transventricular")
     assert (layout.unit, layout.extent) == ("mm", 0.5 * 96)
-    assert predict_layout(made.pipeline(), made.picture(), "transventricular").unit == "image"
+    assert predict_layout(made.model(), made.picture(), "transventricular").unit == "image"
 
 
 def test_a_picture_of_another_size_than_its_layout_is_refused(tmp_path: Path) -> None:
@@ -85,7 +84,7 @@ def test_a_picture_of_another_size_than_its_layout_is_refused(tmp_path: Path) ->
         check_size(made.picture(spacing_mm=1.0), tiny.layout())
     check_size(made.picture(spacing_mm=64 / 96), tiny.layout())
     with pytest.raises(LayoutError, match="another size"):
-        edit_picture(made.pipeline(), edit(picture=made.picture(spacing_mm=1.0)), tmp_path / "out")
+        edit_picture(made.model(), edit(picture=made.picture(spacing_mm=1.0)), tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
@@ -103,7 +102,7 @@ def test_what_cannot_be_is_one_error_and_nothing_is_written(
     tmp_path: Path, change: dict[str, object], kind: type[Exception], said: str
 ) -> None:
     with pytest.raises(kind, match=said):
-        edit_picture(made.pipeline(), edit(**change), tmp_path / "out")
+        edit_picture(made.model(), edit(**change), tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 

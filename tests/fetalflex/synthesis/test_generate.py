@@ -12,8 +12,8 @@ from fetalflex.anatomy.layout import Layout
 from fetalflex.artifacts import decode_png
 from fetalflex.diffusion.two_stage import SampleResult
 from fetalflex.errors import AnomalyError, LayoutError, UsageError
-from fetalflex.model.pipeline import FetalFlexPipeline
 from fetalflex.synthesis.generate import Job, Progress, generate
+from fetalflex.synthesis.models import Model
 from fetalflex.synthesis.requests import Ask, drawn_from_shapes, drawn_from_training, plan_images
 from tests.fetalflex import tiny
 from tests.fetalflex.synthesis import made
@@ -21,8 +21,8 @@ from tests.fetalflex.synthesis import made
 ASK = Ask("transventricular")
 
 
-def run(job: Job, pipeline: FetalFlexPipeline | None = None) -> list[Progress]:
-    return list(generate(pipeline or made.pipeline(), job, drawn_from_shapes(made.pipeline().config.shapes)))
+def run(job: Job, model: Model | None = None) -> list[Progress]:
+    return list(generate(model or made.model(), job, drawn_from_shapes(made.model().shapes)))
 
 
 def manifest(folder: Path) -> pl.DataFrame:
@@ -71,16 +71,16 @@ class CutError(Exception):
 
 
 class CutOff:
-    """A pipeline whose sampling dies after some images."""
+    """A model whose sampling dies after some images."""
 
     def __init__(self, after: int) -> None:
         self.after = after
 
     def __getattr__(self, name: str) -> object:
-        return getattr(made.pipeline(), name)
+        return getattr(made.model(), name)
 
     def stream(self, *arguments: object) -> Iterator[SampleResult]:
-        for number, result in enumerate(made.pipeline().stream(*arguments)):  # type: ignore[arg-type]
+        for number, result in enumerate(made.model().stream(*arguments)):  # type: ignore[arg-type]
             if number == self.after:
                 raise CutError
             yield result
@@ -139,13 +139,13 @@ def test_a_given_layout_is_asked_as_it_is_with_style_and_age(tmp_path: Path) -> 
 
 
 def test_boxes_only_asks_for_no_outline() -> None:
-    plan = plan_images(replace(ASK, boxes_only=True), 3, 1, 32, drawn_from_shapes(made.pipeline().config.shapes))
+    plan = plan_images(replace(ASK, boxes_only=True), 3, 1, 32, drawn_from_shapes(made.model().shapes))
     assert all(o.mask is None and o.shape is None for p in plan for o in p.request.layout.objects)
 
 
 def test_anomaly_is_edited_into_each_layout() -> None:
     ask = replace(ASK, anomalies=(("microcephaly", -4.0),))
-    for planned in plan_images(ask, 3, 1, 32, drawn_from_shapes(made.pipeline().config.shapes)):
+    for planned in plan_images(ask, 3, 1, 32, drawn_from_shapes(made.model().shapes)):
         head, normal = planned.request.layout.find("head"), planned.normal.find("head")
         assert head is not None
         assert normal is not None

@@ -4,9 +4,10 @@ import pytest
 import yaml
 
 from fetalflex.errors import ModelError, UsageError
-from fetalflex.model.pipeline import FetalFlexPipeline
 from fetalflex.synthesis.card import Facts, Figure, Origin, model_card
+from fetalflex.synthesis.generate import Job, generate
 from fetalflex.synthesis.models import export_model, open_model
+from fetalflex.synthesis.requests import Ask
 from tests.fetalflex import tiny
 from tests.fetalflex.synthesis import made
 
@@ -15,9 +16,8 @@ ORIGINS = (Origin("A hospital", "CC BY 4.0", 20),)
 
 def _export(folder: Path) -> Facts:
     cases = tiny.cases(20)
-    fresh = FetalFlexPipeline.of(tiny.generator(), tiny.segmenter(), made.reader(), tiny.SAMPLE)
     return export_model(
-        folder, fresh, [cases.layout(i) for i in range(20)], ORIGINS, (Figure("kid", 0.05, 0.04, 0.06, 64),)
+        folder, made.model(), [cases.layout(i) for i in range(20)], ORIGINS, (Figure("kid", 0.05, 0.04, 0.06, 64),)
     )
 
 
@@ -25,7 +25,7 @@ def test_exported_folder_is_the_pipeline_with_statistics_and_card(tmp_path: Path
     facts = _export(tmp_path / "model")
     loaded = open_model(tmp_path / "model")
     assert loaded.sha256() == facts.sha256 == made.pipeline().sha256()
-    assert loaded.config.shapes["transventricular"]["n"] == 20
+    assert loaded.shapes["transventricular"]["n"] == 20
     card = (tmp_path / "model" / "README.md").read_text()
     header = yaml.safe_load(card.split("---")[1])
     assert header["library_name"] == "diffusers"
@@ -65,6 +65,23 @@ def test_models_of_a_workspace_are_the_same_model(tmp_path: Path) -> None:
     assert found.plane_reader is None
     made.reader().save_head(tmp_path / "aligner")
     assert open_model(tmp_path, tiny.SAMPLE).plane_reader is not None
+
+
+def test_a_generator_on_a_pretrained_base_generates_from_its_workspace_alone(tmp_path: Path) -> None:
+    from fetalflex.model.generator import Generator
+    from tests.fetalflex.model.test_stable_diffusion import steered, write_base
+
+    known = tiny.generator()
+    base = steered(write_base(tmp_path / "base"))
+    Generator(base.eval(), known.vocabulary, known.size, known.digest).save(tmp_path / "models" / "generator")
+    tiny.segmenter().save(tmp_path / "models" / "guide")
+    found = open_model(tmp_path / "models", tiny.SAMPLE)
+    assert found.sha256() != made.model().sha256()
+    list(generate(found, Job(Ask("transventricular", layout=tiny.layout()), 1, 0, "png", tmp_path / "out"), None))
+    assert (tmp_path / "out" / "images" / "000000.png").is_file()
+    with pytest.raises(ModelError, match="not ours to copy"):
+        export_model(tmp_path / "exported", found, [])
+    assert not (tmp_path / "exported").exists()
 
 
 def test_folder_without_a_model_says_what_is_expected(tmp_path: Path) -> None:
