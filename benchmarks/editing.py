@@ -2,8 +2,8 @@
 
 For every test case that shows what the anomaly needs, outlined by experts: the anomaly is edited into their layout, and
 only the region is made anew. The judge, trained on other patients, then measures the anomaly's structure (Dice with the
-asked outline, and its area over the head's) on the image before, on the edited image in the model's size, and on the
-edited image in its own size, brought to the model's size again.
+asked outline, its area over the head's) on the image before, on the edited image in the model's size, and on the edited
+image in its own size, brought to the model's size again. Beside it the grey level of what the structure newly takes in.
 """
 
 import argparse
@@ -100,6 +100,10 @@ def measure(
         parts = [largest_part(seen[k]) for seen in judge.predict(np.stack(pixels)) > 0.5]
         measured[f"{name}: Dice, asked"] = np.array([dice(p, a) for p, a in zip(parts, asked, strict=True)])
         measured[f"{name}: Dice, there before"] = np.array([dice(p, b) for p, b in zip(parts, before, strict=True)])
+        grown = [a & ~b for a, b in zip(asked, before, strict=True)]
+        measured[f"{name}: grey level where it grew"] = np.array(
+            [v[g].mean() if g.any() else np.nan for v, g in zip(pixels, grown, strict=True)]
+        )
         measured[f"{name}: area seen / head, %"] = np.array([100 * p.sum() for p in parts]) / heads
     measured["area asked / head, %"] = np.array([100 * a.sum() for a in asked]) / heads
     measured["area there before / head, %"] = 100 * before.sum((1, 2)) / heads
@@ -111,7 +115,9 @@ def report(measured: dict[str, np.ndarray], patients: np.ndarray) -> None:
     print(f"{len(patients)} images of {len(set(patients))} patients")
     for name, values in measured.items():
         found = mean_interval(values, patients, 2000, generator(0, "bootstrap"))
-        print(f"{name:<60} {found.value:8.3f}  {found.low:8.3f} to {found.high:8.3f}  median {np.median(values):.3f}")
+        print(
+            f"{name:<60} {found.value:8.3f}  {found.low:8.3f} to {found.high:8.3f}  median {np.nanmedian(values):.3f}"
+        )
 
 
 if __name__ == "__main__":
