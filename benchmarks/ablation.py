@@ -1,6 +1,6 @@
 """Is pre-alignment worth its compute? Generators with it, and without it but trained longer by as much, on one judge.
 
-    python -m benchmarks.ablation WORKSPACE --cases CASES.npz --out DIR --trainings 3 --steps 400
+    python -m benchmarks.ablation WORKSPACE --cases CASES.npz --out DIR --seeds 0 1 2 --steps 400
 
 `with`: an aligner is trained, then the denoiser from it. `without`: the denoiser starts from an untrained layout
 encoder, and takes as many further steps as the alignment would have cost in processor time, measured first. Each
@@ -15,6 +15,7 @@ import json
 import math
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -109,18 +110,16 @@ def trained(
     return generator
 
 
-def made(
-    folder: Path, generator: Generator, guide: Segmenter, asked: list[SampleRequest], params: Sample
-) -> np.ndarray:
-    """Return the images that a generator makes of the requests: the kept ones, or new ones."""
+def made(folder: Path, generator: Generator, guide: Segmenter, asked: list[SampleRequest], how: str) -> np.ndarray:
+    """Return the images that a generator makes of the requests: the kept ones, or new ones. `how`: JSON of `Sample`."""
     path = folder / "images.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as kept:
-            if kept["ids"].tolist() == [r.image_id for r in asked] and str(kept["how"]) == params.model_dump_json():
+            if kept["ids"].tolist() == [r.image_id for r in asked] and str(kept["how"]) == how:
                 return kept["images"]
-    images = np.stack([r.image for r in sample_images(generator, guide, asked, params, 7)])
+    images = np.stack([r.image for r in sample_images(generator, guide, asked, Sample(**json.loads(how)), 7)])
     partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, images=images, ids=np.array([r.image_id for r in asked]), how=params.model_dump_json())
+    np.savez_compressed(partial, images=images, ids=np.array([r.image_id for r in asked]), how=how)
     partial.rename(path)
     return images
 
@@ -175,23 +174,61 @@ def table(dice: dict[str, np.ndarray], kids: dict[str, list[float]], differences
     return "\n".join([*lines, "| with - without | " + " | ".join(cells) + " |"])
 
 
-def select(cases: Cases, judge: Segmenter, count: int) -> Cases:
-    """Return the test cases whose layouts are asked for: those with most of the structures that the judge knows."""
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What every generator is asked for: test cases, and their layouts as requests, maps [N, K, S, S], kinds [N, K]."""
+
+    cases: Cases
+    requests: list[SampleRequest]
+    maps: np.ndarray
+    kinds: np.ndarray
+    patients: np.ndarray
+
+
+def ask(cases: Cases, judge: Segmenter, count: int) -> Question:
+    """Return the experts' outlines of the test cases that show most of the structures that the judge knows."""
     test = cases.of_group("test")
     expert = test.sources == EXPERT
     shown = expert[:, [structure_index(n) for n in SHOWN if n in judge.trained]].sum(1)
     order = [i for i in np.lexsort((test.ids, -shown)) if shown[i]]
-    return test.take(np.sort(order[:count]))
+    asked = test.take(np.sort(order[:count]))
+    layouts = [expert_layout(asked, i) for i in range(len(asked))]
+    drawn = [rasterize(layout, asked.size) for layout in layouts]
+    known = np.array([name in judge.trained for name in STRUCTURE_NAMES])
+    return Question(
+        asked, [SampleRequest(str(i), layout) for i, layout in zip(asked.ids, layouts, strict=True)],
+        np.stack([d.maps for d in drawn]), np.stack([d.kinds for d in drawn]) * known, patient_names(asked),
+    )  # fmt: skip
 
 
-def main() -> None:
-    """Train what is missing, sample, measure, print the table."""
+def scores(judge: Segmenter, question: Question, images: np.ndarray) -> np.ndarray:
+    """Return the judge's Dice [N, columns], by structure and over all."""
+    found = control_dice(judge.predict, images, question.maps, question.kinds)
+    return np.stack([*(found[:, structure_index(n)] for n in SHOWN), image_means(found)], 1)
+
+
+def distances(
+    cases: Cases, question: Question, pictures: dict[tuple[str, int], np.ndarray], keep: Path
+) -> tuple[dict[str, list[float]], Interval]:
+    """Return each training's KID against the real test images of these planes, and the paired difference."""
+    encoder = CachedEncoder(InceptionEncoder(batch=32), keep)
+    held = cases.of_group("test")
+    held = held.take(np.isin(held.planes, np.unique(question.cases.planes)) & (marked_share(held) <= 0.05))
+    real = fidelity.Sample(encoder.features(held.images), patient_names(held))
+    sides = {k: fidelity.Sample(encoder.features(v), question.patients) for k, v in pictures.items()}
+    seeds = sorted({seed for _, seed in pictures})
+    kids = {arm: [fidelity.kid(real.features, sides[arm, s].features) for s in seeds] for arm in ARMS}
+    return kids, kid_difference(real, [(sides["with", s], sides["without", s]) for s in seeds])
+
+
+def arguments() -> argparse.Namespace:
+    """Return what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workspace", type=Path, help="holds models/judge and models/guide")
     parser.add_argument("--cases", type=Path, required=True, help="packed cases (Cases.save) of all groups")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--trainings", type=int, default=3)
-    parser.add_argument("--only", type=int, help="train and sample with this seed alone: several may run side by side")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="one training per arm and seed")
+    parser.add_argument("--train-only", action="store_true", help="no table: several may run side by side, by seed")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--prealign-steps", type=int, default=150)
     parser.add_argument("--channels", type=int, nargs="*", default=[64, 96, 128])
@@ -201,54 +238,39 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=96, help="layouts per training")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-kid", action="store_true", help="leave Inception out")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train what is missing, sample, measure, print the table."""
+    args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
-    cases, judge, guide = (
-        Cases.load(args.cases), Segmenter.load(args.workspace / "models/judge"),
-        Segmenter.load(args.workspace / "models/guide"),
-    )  # fmt: skip
-    training, asked = cases.of_group("train"), select(cases, judge, args.images)
-    params = plan(args.out, training, args)
-    layouts = [expert_layout(asked, i) for i in range(len(asked))]
-    requests = [SampleRequest(str(i), layout) for i, layout in zip(asked.ids, layouts, strict=True)]
-    drawn = [rasterize(layout, asked.size) for layout in layouts]
-    known = np.array([name in judge.trained for name in STRUCTURE_NAMES])
-    maps, kinds = np.stack([d.maps for d in drawn]), np.stack([d.kinds for d in drawn]) * known
-    sampling, pictures = Sample(**json.loads(args.sample)), {}
-    seeds = range(args.trainings) if args.only is None else [args.only]
-    for seed, arm in itertools.product(seeds, ARMS):
+    cases, models = Cases.load(args.cases), args.workspace / "models"
+    judge, guide = Segmenter.load(models / "judge"), Segmenter.load(models / "guide")
+    training, question = cases.of_group("train"), ask(cases, judge, args.images)
+    params, pictures = plan(args.out, training, args), {}
+    for seed, arm in itertools.product(args.seeds, ARMS):
         folder = args.out / f"{arm}-{seed}"
         folder.mkdir(exist_ok=True)
         generator = trained(folder, arm, training, params, seed, args.threads)
-        pictures[arm, seed] = made(folder, generator, guide, requests, sampling)
-        print(f"{folder.name}: {len(requests)} images", flush=True)
-    if args.only is not None:
+        pictures[arm, seed] = made(folder, generator, guide, question.requests, args.sample)
+        print(f"{folder.name}: {len(question.requests)} images", flush=True)
+    if args.train_only:
         return
-
-    def scores(images: np.ndarray) -> np.ndarray:
-        found = control_dice(judge.predict, images, maps, kinds)
-        return np.stack([*(found[:, structure_index(n)] for n in SHOWN), image_means(found)], 1)
-
-    dice = {arm: np.stack([scores(pictures[arm, s]) for s in seeds]) for arm in ARMS}
-    own, patients = scores(asked.images), patient_names(asked)
+    shown, own = [*SHOWN, "all"], scores(judge, question, question.cases.images)
+    dice = {arm: np.stack([scores(judge, question, pictures[arm, s]) for s in args.seeds]) for arm in ARMS}
     paired = dice["with"] - dice["without"]
-    differences = {n: hierarchical(paired[..., i], patients) for i, n in enumerate([*SHOWN, "all"])}
+    differences = {n: hierarchical(paired[..., i], question.patients) for i, n in enumerate(shown)}
     kids: dict[str, list[float]] = {arm: [] for arm in ARMS}
     if not args.no_kid:
-        encoder = CachedEncoder(InceptionEncoder(batch=32), args.out / "features")
-        held = cases.of_group("test")
-        held = held.take(np.isin(held.planes, np.unique(asked.planes)) & (marked_share(held) <= 0.05))
-        real = fidelity.Sample(encoder.features(held.images), patient_names(held))
-        sides = {k: fidelity.Sample(encoder.features(v), patients) for k, v in pictures.items()}
-        kids = {arm: [fidelity.kid(real.features, sides[arm, s].features) for s in seeds] for arm in ARMS}
-        differences["kid"] = kid_difference(real, [(sides["with", s], sides["without", s]) for s in seeds])
+        kids, differences["kid"] = distances(cases, question, pictures, args.out / "features")
     prealign, train, kept = params
-    print(f"\n{args.trainings} trainings each; {len(asked)} layouts of {len(np.unique(patients))} patients")
+    patients = len(np.unique(question.patients))
+    print(f"\n{len(args.seeds)} trainings each; {len(question.requests)} layouts of {patients} patients")
     print(
         f"an alignment step costs {kept['ratio']:.2f} of a training step; with: {prealign.steps} + {train.steps} steps,"
     )
     print(f"without: {train.steps + kept['further_steps']} steps")
-    shown = [*SHOWN, "all"]
     print("judge on the real images:", {n: round(mean(own[:, i]), 3) for i, n in enumerate(shown)})
     print("per training:", {a: [round(mean(d[:, -1]), 3) for d in dice[a]] for a in ARMS}, kids)
     result = table(dice, kids, differences)

@@ -71,7 +71,7 @@ def main() -> None:
     cases = Cases.load(args.cases)
     params = Prealign(**({"steps": args.steps} | json.loads(args.params)))
     held_out, lines = cases.of_group(args.group), []
-    arms = args.arms.split(",") + [f"joint-{i}" for i in range(len(args.generators))]
+    arms = [arm for arm in args.arms.split(",") if arm] + [f"joint-{i}" for i in range(len(args.generators))]
     for arm in arms:
         start = time.process_time()
         trained = train(arm, cases.of_group("train"), params, args.generators, args)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from ruamel.yaml import YAML
 from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -64,7 +65,7 @@ def costs(step, rounds: int) -> list[tuple[str, float]]:
         "forward": (training.Objective, "__call__"),
         "clip the gradient": (loop.nn.utils, "clip_grad_norm_"),
         "average the weights": (loop.Ema, "update"),
-        "backward": (loop.Accelerator, "backward"),
+        "backward": (Accelerator, "backward"),
         "optimiser": (torch.optim.AdamW, "step"),
     }
     kept = {name: getattr(*place) for name, place in marks.items()}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from fetalflex.dataset import Cases
@@ -21,6 +21,9 @@ from fetalflex.model.generator import Generator
 from fetalflex.model.loop import Loop, Plan, open_devices
 from fetalflex.model.prealign import Aligner
 from fetalflex.params import Train
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 _MOVES = Moves(flip=0.5, scale=0.06, shift=0.03)
 _WEIGHT_DECAY = 0.01

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
 from torch import Tensor, nn
 
 from fetalflex.model.batches import learning_rate
 from fetalflex.model.checkpoint import Ema, load_checkpoint, save_checkpoint
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 _CLIP = 1.0
 
@@ -99,6 +100,9 @@ def open_devices(device: str, precision: str) -> Accelerator:
     accelerate keeps one state per process and refuses another precision or device later; trainings that follow one
     another here must not meet the former one's.
     """
+    from accelerate import Accelerator  # seconds to import, and segmenters and aligners need none of it
+    from accelerate.state import AcceleratorState, PartialState
+
     several = PartialState().num_processes > 1 if PartialState._shared_state else False
     AcceleratorState._reset_state(reset_partial_state=not several)
     mixed: Any = "bf16" if precision == "bf16" else "no"

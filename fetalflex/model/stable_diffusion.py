@@ -250,7 +250,7 @@ def _encode_nothing(folder: Path, name: str) -> Tensor:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
         encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", use_safetensors=True, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # tokenizers raises bare ones
         raise ModelError(f"{name}: no readable text encoder ({error}); fetch the model again") from error
     ids = tokenizer("", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt").input_ids
     with torch.no_grad():

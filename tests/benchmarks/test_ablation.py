@@ -39,7 +39,7 @@ def test_a_finished_training_is_kept_and_the_table_comes_again(
         tiny.segmenter(role).save(tmp_path / "models" / role)
     command = [
         "ablation", str(tmp_path), "--cases", str(tmp_path / "cases.npz"), "--out", str(tmp_path / "out"),
-        "--trainings", "2", "--steps", "3", "--prealign-steps", "2", "--channels", "32", "64", "--images", "4",
+        "--seeds", "0", "1", "--steps", "3", "--prealign-steps", "2", "--channels", "32", "64", "--images", "4",
         "--no-kid", "--prealign", '{"batch_size": 4, "embedding": 32, "hidden": 8}',
         "--train", '{"batch_size": 4, "warmup_steps": 2}',
         "--sample", '{"budget": 2, "coarse_steps": 2, "agreement": 0.0}',
