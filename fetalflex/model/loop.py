@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from fetalflex.errors import ModelError
 from fetalflex.model.batches import learning_rate
 from fetalflex.model.checkpoint import Ema, load_checkpoint, save_checkpoint
 
@@ -94,12 +95,19 @@ class Loop:
         save_checkpoint(self.plan.state_dir, self.plan.digest, steps, self.module, self.optimizer, self.ema)
 
 
+def check_device(device: str) -> None:
+    """Check that a training can run there. Raises: ModelError for a GPU that is not there: a CPU would take days."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("device cuda: torch sees no GPU here; expected one, or compute.device cpu")
+
+
 def open_devices(device: str, precision: str) -> Accelerator:
     """Return accelerate's view of the devices: `cpu`, or `cuda` (as many as processes were launched).
 
     accelerate keeps one state per process and refuses another precision or device later; trainings that follow one
     another here must not meet the former one's.
     """
+    check_device(device)
     from accelerate import Accelerator  # seconds to import, and segmenters and aligners need none of it
     from accelerate.state import AcceleratorState, PartialState
 

@@ -38,7 +38,7 @@ from fetalflex.model.condition import (
 )  # fmt: skip
 from fetalflex.model.denoiser import take_over
 from fetalflex.model.layout_encoder import LayoutCode, LayoutEncoder, pool_regions
-from fetalflex.model.loop import Loop, Plan, Where
+from fetalflex.model.loop import Loop, Plan, Where, check_device
 from fetalflex.params import Prealign
 
 _MOVES = Moves(flip=0.5, scale=0.08, shift=0.04)
@@ -77,6 +77,7 @@ def train_aligner(
     Raises: TooFewCasesError, ModelError for a checkpoint of another configuration.
     """
     where = where or Where()
+    check_device(where.device)
     torch.set_num_threads(where.threads)
     aligner = new_aligner(cases, params, patch, seed)
     digest = digest_of(params, patch=patch, seed=seed, data=cases_digest(cases))
