@@ -1,6 +1,6 @@
 """What does sampling reach, and what does each part of it bring? On a workspace with trained models.
 
-    python -m benchmarks.sampling WORKSPACE --keep DIR speed|steps|stages|boxes|repaint [--images 144]
+    python -m benchmarks.sampling WORKSPACE --keep DIR speed|steps|stages|boxes|repaint|edits [--images 144]
 
 Layouts are the experts' outlines of test patients, the judge measures Dice, Inception features KID against the real
 test images of the planes asked for. Arms are paired per layout and noise; intervals are bootstraps over source
@@ -20,13 +20,15 @@ from ruamel.yaml import YAML
 from scipy import ndimage
 
 from fetalflex import rng
+from fetalflex.anatomy.anomalies import apply_anomaly
 from fetalflex.anatomy.layout import Layout, rasterize
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES, structure_index
 from fetalflex.dataset import EXPERT, Cases, marked_share
-from fetalflex.diffusion.guidance import guided, steered, wanted
+from fetalflex.diffusion.guidance import Codes, guided, steered, wanted
 from fetalflex.diffusion.repaint import compose, grow
 from fetalflex.diffusion.solver import adams, euler, heun, noise, time_grid
 from fetalflex.diffusion.two_stage import SampleRequest, sample_images
+from fetalflex.errors import AnomalyError
 from fetalflex.masks.segmenter import Segmenter
 from fetalflex.model.batches import to_pixels
 from fetalflex.model.generator import Generator
@@ -134,7 +136,7 @@ def run_plain(world: World, name: str, steps: int, solver: str, steering: float 
             chunk = requests[first : first + 8]
             chunk = chunk + [chunk[-1]] * (8 - len(chunk))
             layouts = [r.layout for r in chunk]
-            field = guided(world.generator, layouts, [None] * 8, world.params.guidance)
+            field = guided(Codes(world.generator, 8), layouts, [None] * 8, world.params.guidance)
             x = noise([rng.derive_seed(SEED, r.image_id, "coarse", 0) for r in chunk], world.generator.size)
             times = time_grid(steps)
             if steering:
@@ -159,7 +161,7 @@ def _kept(world: World, name: str, how: str, requests: Sequence[SampleRequest]) 
     return world.keep / f"{name}-{key}.npz"
 
 
-def _save(path: Path, **arrays: np.ndarray) -> None:
+def _save(path: Path, **arrays: object) -> None:
     partial = path.with_suffix(".partial.npz")
     np.savez_compressed(partial, **arrays)
     partial.rename(path)
@@ -171,9 +173,9 @@ def _read(world: World, path: Path) -> Arm:
         return Arm(images, judged(world, images), kept["evaluations"], kept["agreement"], float(kept["seconds"]))
 
 
-def judged(world: World, images: np.ndarray) -> Floats:
-    """Return the judge's Dice against the experts' outlines, [N, K]."""
-    drawn = [rasterize(layout, world.generator.size) for layout in world.layouts]
+def judged(world: World, images: np.ndarray, layouts: Sequence[Layout] | None = None) -> Floats:
+    """Return the judge's Dice against these layouts (the experts' outlines, where none are given), [N, K]."""
+    drawn = [rasterize(layout, world.generator.size) for layout in layouts or world.layouts]
     known = np.array([name in world.judge.trained for name in STRUCTURE_NAMES])
     kinds = np.stack([d.kinds for d in drawn]) * known
     return control_dice(world.judge.predict, images, np.stack([d.maps for d in drawn]), kinds)
@@ -236,11 +238,11 @@ def compare(world: World, arms: dict[str, Arm], base: str, distances: Distances 
         print("| " + " | ".join(row) + " |", flush=True)
 
 
-def measure_steps(world: World) -> None:
+def measure_steps(world: World, solvers: Sequence[str]) -> None:
     """Few evaluations against 200, by solver."""
     arms = {"euler-200": run_plain(world, "plain", 200, "euler")}
-    for solver, counts in (("euler", (8, 12, 16, 20)), ("adams", (8, 12, 20))):
-        for steps in counts:
+    for solver in solvers:
+        for steps in (8, 12, 16, 20):
             arms[f"{solver}-{steps}"] = run_plain(world, "plain", steps, solver)
     compare(world, arms, "euler-200", Distances(world))
 
@@ -314,6 +316,49 @@ def measure_repaint(world: World, jumps: Sequence[int]) -> None:
         print("| " + " | ".join([name, f"{cost:.1f}", f"{changed}", f"{moved.mean():.2f}", *cells]) + " |")
 
 
+def measure_edits(world: World, severity_mm: float = 14.0) -> None:
+    """Ventricles widened in real test images by repaint: the judge's Dice with the asked ventricle, and seams."""
+    requests, kept = [], []
+    for i, request in enumerate(world.requests()):
+        try:
+            random = rng.generator(SEED, "edit", request.image_id)
+            edited = apply_anomaly(request.layout, "ventriculomegaly", severity_mm, random)
+        except AnomalyError:
+            continue  # no ventricle there, or no room in this head
+        before, after = (rasterize(layout, world.generator.size).maps for layout in (request.layout, edited))
+        region = (before != after).any(axis=0)
+        requests.append(replace(request, layout=edited, reference=world.cases.images[i], region=region))
+        kept.append(i)
+    base, names = world.params.model_copy(update={"agreement": 1.0}), patient_names(world.cases)[kept]
+    references, layouts = world.cases.images[kept], [r.layout for r in requests]
+    ventricle = structure_index("lateral-ventricle")
+    arms = {
+        "no jumps": base.model_copy(update={"repaint_jumps": 0}),
+        "one jump per step": base.model_copy(update={"repaint_jumps": 1}),
+        "no jumps, no steering": base.model_copy(update={"repaint_jumps": 0, "steering": 0.0}),
+    }
+    untouched = np.nanmean(judged(world, references, layouts)[:, ventricle])
+    print(f"n = {len(kept)}; asked {severity_mm:g} mm; Dice of the asked ventricle in untouched images {untouched:.3f}")
+    first = None
+    for name, params in arms.items():
+        how = " ".join(f"{key}={getattr(params, key)}" for key in USED)
+        path = _kept(world, "edits", how, requests)
+        if not path.exists():
+            results = sample_images(world.generator, world.guide, requests, params, SEED)
+            _save(path, images=np.stack([r.image for r in results]), evaluations=[r.evaluations for r in results])
+        with np.load(path, allow_pickle=False) as found:
+            images, cost = found["images"], found["evaluations"].mean()
+        dice = judged(world, images, layouts)[:, ventricle]
+        first = dice if first is None else first
+        change = mean_interval(dice - first, names, DRAWS, rng.generator(SEED, "mean"))
+        edges = [seam_ratio(images, references, [grow(r.region, params.repaint_margin_px) for r in requests], d, names)
+                 for d in (0, 2)]  # fmt: skip
+        cells = [f"{r.value:.3f} ({r.low:.3f} to {r.high:.3f})" for r in edges]
+        print(
+            f"| {name} | {cost:.1f} | {np.nanmean(dice):.3f} | {text(change)} | " + " | ".join(cells) + " |", flush=True
+        )
+
+
 def edit_region(layout: Layout, size: int) -> np.ndarray:
     """Return what is generated anew: a small structure with 2 pixels around it, else an ellipse inside the head."""
     drawn = rasterize(layout, size)
@@ -361,11 +406,12 @@ def main() -> None:
     """Run the part that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workspace", type=Path)
-    parser.add_argument("part", choices=("speed", "steps", "stages", "boxes", "repaint"))
+    parser.add_argument("part", choices=("speed", "steps", "stages", "boxes", "repaint", "edits"))
     parser.add_argument("--keep", type=Path, required=True, help="folder for what was made")
     parser.add_argument("--images", type=int, default=144)
     parser.add_argument("--set", nargs="*", default=[], help="sampling parameters, key=value (YAML)")
     parser.add_argument("--variant", action="append", default=[], help="stages: 'NAME key=value ...', one more arm")
+    parser.add_argument("--solvers", nargs="*", default=["euler"], choices=("euler", "adams", "heun"), help="steps")
     parser.add_argument("--jumps", type=int, nargs="*", default=[0, 1, 2, 4])
     parser.add_argument("--rounds", type=int, default=5, help="speed: how often the two sides are timed by turns")
     chosen = parser.parse_args()
@@ -382,11 +428,13 @@ def main() -> None:
 
         measure_speed(world.generator, world.guide, world.requests(), params, chosen.rounds)
     elif chosen.part == "steps":
-        measure_steps(world)
+        measure_steps(world, chosen.solvers)
     elif chosen.part == "stages":
         measure_stages(world, chosen.variant)
     elif chosen.part == "boxes":
         measure_boxes(world)
+    elif chosen.part == "edits":
+        measure_edits(world)
     else:
         measure_repaint(world, chosen.jumps)
 

@@ -40,7 +40,6 @@ def measure_speed(
     settings = {
         "two stages, whole budget": whole,
         "two stages, whole budget, no steering": whole.model_copy(update={"steering": 0.0}),
-        "one stage": whole.model_copy(update={"coarse_steps": whole.budget, "agreement": 0.0}),
     }
     print(f"{len(requests)} images in batches of {params.batch_size}, {rounds} rounds by turns")
     print("| sampling | network calls | s per image | bare network, s per image | rate of the bare network (each) |")
@@ -91,12 +90,13 @@ def bare_network(generator: Generator, requests: list[SampleRequest], calls: int
         for _ in range(calls):
             generator.denoiser.predict(x, t, code)
 
+    with torch.no_grad():
+        generator.denoiser.predict(x, t, code)
     return run
 
 
 def by_turns(one: Callable[[], object], other: Callable[[], object], rounds: int) -> tuple[list[Timed], list[Timed]]:
-    """Time two functions by turns, after one warming call of each: (processor seconds, clock seconds) per round."""
-    one(), other()
+    """Time two functions by turns (both have run before): (processor seconds, clock seconds) per round."""
     return tuple(zip(*[(timed(one), timed(other)) for _ in range(rounds)], strict=True))  # type: ignore[return-value]
 
 

@@ -120,7 +120,7 @@ class Sample(_Section):
     agreement: Fraction = 0.85
     guidance: Annotated[float, Field(ge=0, le=10)] = 2.0
     steering: Fraction = 0.05
-    repaint_jumps: Annotated[int, Field(ge=0, le=10)] = 1
+    repaint_jumps: Annotated[int, Field(ge=0, le=10)] = 0
     repaint_margin_px: Annotated[int, Field(ge=0)] = 2
     batch_size: Positive = 8
     shards: Positive = 4

@@ -5,8 +5,9 @@ Guidance is classifier-free; steering pulls the predicted clean image towards wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -16,47 +17,102 @@ from fetalflex.anatomy.layout import Layout, rasterize
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES
 from fetalflex.diffusion.objective import Velocity, clean_estimate
 from fetalflex.masks.segmenter import Segmenter
-from fetalflex.model.condition import AS_MASK, Condition, condition_from_layouts, null_condition
+from fetalflex.model.condition import AS_MASK, condition_from_layouts, null_condition
 from fetalflex.model.generator import Generator
+from fetalflex.model.layout_encoder import LayoutCode
 
 
-def guided(
-    generator: Generator, asked: Sequence[Layout], avoided: Sequence[Layout | None], guidance: float
-) -> Velocity:
+class Codes:
+    """Encoded layouts, row by row: what is asked again (another round, the null condition) is not encoded again.
+
+    The encoder always runs on `batch_size` rows, so that a row does not depend on its company. The newest rows are
+    kept, 8 batches of them.
+    """
+
+    def __init__(self, generator: Generator, batch_size: int) -> None:
+        self.generator, self.batch_size = generator, batch_size
+        self.rows: OrderedDict[Hashable, LayoutCode] = OrderedDict()
+        self.null: LayoutCode | None = None
+
+    def of(self, layouts: Sequence[Layout | None]) -> LayoutCode:
+        """Return the code of these layouts as one batch; None asks for nothing."""
+        keys = [None if layout is None else _identity(layout) for layout in layouts]
+        asked = {key: layout for key, layout in zip(keys, layouts, strict=True) if layout is not None}
+        known: dict[Hashable, LayoutCode] = {key: self.rows[key] for key in asked if key in self.rows}
+        fresh = [(key, layout) for key, layout in asked.items() if key not in known]
+        for start in range(0, len(fresh), self.batch_size):
+            part = fresh[start : start + self.batch_size]
+            code = self._encode([layout for _, layout in part])
+            known |= {key: _row(code, i) for i, (key, _) in enumerate(part)}
+        self.rows |= known
+        while len(self.rows) > 8 * self.batch_size:
+            self.rows.popitem(last=False)
+        if None in keys:
+            known[None] = self._nothing()
+        return _join([known[key] for key in keys])
+
+    def _nothing(self) -> LayoutCode:
+        if self.null is None:
+            self.null = _row(self._encode([Layout("unknown", "image", 1.0, ())], nothing=True), 0)
+        return self.null
+
+    @torch.no_grad()
+    def _encode(self, layouts: list[Layout], *, nothing: bool = False) -> LayoutCode:
+        filled = layouts + [layouts[-1]] * (self.batch_size - len(layouts))
+        condition = condition_from_layouts(filled, self.generator.vocabulary, self.generator.size)
+        denoiser = self.generator.denoiser
+        condition = (null_condition(condition) if nothing else condition).to(next(denoiser.parameters()).device)
+        code: LayoutCode = denoiser.layout_encoder(condition)
+        return code
+
+
+def _identity(layout: Layout) -> Hashable:
+    """Return what makes a layout's code: an adapted layout whose objects are still the asked ones has the same."""
+    return (
+        layout.plane, layout.unit, layout.extent, layout.center, layout.age_weeks, layout.age_derived, layout.absent,
+        layout.objects,
+    )  # fmt: skip
+
+
+def _row(code: LayoutCode, index: int) -> LayoutCode:
+    """Return one image's code as a batch of one, with memory of its own."""
+    parts = {f.name: getattr(code, f.name) for f in fields(code)}
+    row = {
+        name: tuple(v[index : index + 1].clone() for v in value)
+        if isinstance(value, tuple)
+        else value[index : index + 1].clone()
+        for name, value in parts.items()
+    }
+    return replace(code, **row)
+
+
+def _join(rows: Sequence[LayoutCode]) -> LayoutCode:
+    joined = {}
+    for f in fields(rows[0]):
+        parts = [getattr(row, f.name) for row in rows]
+        several = isinstance(parts[0], tuple)
+        joined[f.name] = tuple(torch.cat(p) for p in zip(*parts, strict=True)) if several else torch.cat(parts)
+    return replace(rows[0], **joined)
+
+
+def guided(codes: Codes, asked: Sequence[Layout], avoided: Sequence[Layout | None], guidance: float) -> Velocity:
     """Return the guided velocity field under these layouts; conditions are encoded once for all steps.
 
     v = v_null + g (v_cond - v_null); where a layout is to be avoided, its velocity stands for v_null. At g = 1 both
     are the conditional field alone, and only that is evaluated.
     Source: Ho & Salimans 2022 (arXiv 2207.12598), equation 6 with w = g - 1.
     """
-    device = next(generator.denoiser.parameters()).device
-    condition = condition_from_layouts(asked, generator.vocabulary, generator.size)
-    if guidance != 1.0:
-        condition = Condition.join([condition, _against(condition, asked, avoided, generator)])
-    with torch.no_grad():
-        code = generator.denoiser.layout_encoder(condition.to(device))
+    denoiser = codes.generator.denoiser
+    code = codes.of(asked if guidance == 1.0 else [*asked, *avoided])
 
     @torch.no_grad()
     def field(x: Tensor, t: Tensor) -> Tensor:
         if guidance == 1.0:
-            return generator.denoiser.predict(x, t, code)
-        with_, without = generator.denoiser.predict(torch.cat([x, x]), torch.cat([t, t]), code).chunk(2)
+            return denoiser.predict(x, t, code)
+        with_, without = denoiser.predict(torch.cat([x, x]), torch.cat([t, t]), code).chunk(2)
         return without + guidance * (with_ - without)
 
     return field
-
-
-def _against(
-    condition: Condition, asked: Sequence[Layout], avoided: Sequence[Layout | None], generator: Generator
-) -> Condition:
-    """Return what guidance points away from: the avoided layout where there is one, else nothing asked."""
-    null = null_condition(condition)
-    if all(layout is None for layout in avoided):
-        return null
-    filled = [ask if layout is None else layout for ask, layout in zip(asked, avoided, strict=True)]
-    other = condition_from_layouts(filled, generator.vocabulary, generator.size)
-    rows = [i if layout is None else len(asked) + i for i, layout in enumerate(avoided)]
-    return Condition.join([null, other]).take(rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from torch.nn.functional import adaptive_max_pool2d
 
 from fetalflex.anatomy.layout import Layout, Mask
 from fetalflex.diffusion.agreement import adapt, agreement, is_coarse
-from fetalflex.diffusion.guidance import guided, steered, wanted
+from fetalflex.diffusion.guidance import Codes, guided, steered, wanted
 from fetalflex.diffusion.objective import Velocity, interpolate
 from fetalflex.diffusion.repaint import Canvas, compose, grow, merge, repaint, repaint_cost, repaint_steps
 from fetalflex.diffusion.solver import euler, euler_steps, noise, time_grid, time_grids
@@ -109,7 +109,7 @@ class _State:
 class _Sampler:
     def __init__(self, generator: Generator, guide: Segmenter, params: Sample, seed: int) -> None:
         self.generator, self.guide, self.params, self.seed = generator, guide, params, seed
-        self.denoiser = generator.denoiser
+        self.denoiser, self.codes = generator.denoiser, Codes(generator, params.batch_size)
         self.device = next(self.denoiser.parameters()).device
 
     def coarse(self, requests: Sequence[SampleRequest]) -> list[_State]:
@@ -200,7 +200,7 @@ class _Sampler:
         return replace(spent, image=pixels, agreement=score, adapted=adapt(layout, pixels, chances))
 
     def _field(self, batch: list[SampleRequest], layouts: list[Layout]) -> Velocity:
-        return guided(self.generator, layouts, [r.avoided for r in batch], self.params.guidance)
+        return guided(self.codes, layouts, [r.avoided for r in batch], self.params.guidance)
 
     def _canvas(self, batch: list[SampleRequest], regions: list[Mask | None]) -> Canvas:
         """Return references and regions; an image without a reference may change everywhere."""

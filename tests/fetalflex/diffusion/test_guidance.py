@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from fetalflex.anatomy.layout import Layout
 from fetalflex.anatomy.ontology import structure_index
-from fetalflex.diffusion.guidance import guide_gradient, guided, steered, wanted
+from fetalflex.diffusion.guidance import Codes, guide_gradient, guided, steered, wanted
 from fetalflex.diffusion.solver import noise
 from fetalflex.model.batches import to_signal
-from fetalflex.model.condition import condition_from_layouts, null_condition
+from fetalflex.model.condition import Condition, condition_from_layouts, null_condition
+from fetalflex.model.layout_encoder import LayoutCode, LayoutEncoder
 from tests.fetalflex import tiny
 
 ASKED, OTHER = tiny.layout(14), tiny.layout(19)
@@ -28,13 +31,13 @@ def unconditional() -> torch.Tensor:
 
 
 def test_guidance_points_away_from_the_null_condition() -> None:
-    field = guided(tiny.generator(), [ASKED, OTHER], [None, None], 2.5)
+    field = guided(Codes(tiny.generator(), 2), [ASKED, OTHER], [None, None], 2.5)
     with_, without = conditional(ASKED, OTHER), unconditional()
     assert torch.allclose(field(X, T), without + 2.5 * (with_ - without), atol=1e-4)
 
 
 def test_guidance_points_away_from_what_is_avoided_in_that_image_alone() -> None:
-    field = guided(tiny.generator(), [ASKED, ASKED], [OTHER, None], 3.0)
+    field = guided(Codes(tiny.generator(), 2), [ASKED, ASKED], [OTHER, None], 3.0)
     with_, avoided, null = conditional(ASKED, ASKED), conditional(OTHER, OTHER), unconditional()
     assert torch.allclose(field(X, T)[0], (avoided + 3 * (with_ - avoided))[0], atol=1e-4)
     assert torch.allclose(field(X, T)[1], (null + 3 * (with_ - null))[1], atol=1e-4)
@@ -42,9 +45,40 @@ def test_guidance_points_away_from_what_is_avoided_in_that_image_alone() -> None
 
 
 def test_scale_one_is_the_conditional_field_whatever_is_avoided() -> None:
-    plain, avoiding = (guided(tiny.generator(), [ASKED, OTHER], [a, None], 1.0)(X, T) for a in (None, OTHER))
+    plain, avoiding = (guided(Codes(tiny.generator(), 2), [ASKED, OTHER], [a, None], 1.0)(X, T) for a in (None, OTHER))
     assert torch.equal(plain, avoiding)
     assert torch.allclose(plain, conditional(ASKED, OTHER), atol=1e-5)
+
+
+def test_layouts_are_encoded_once_and_only_when_their_objects_are_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, calls = tiny.generator(), []
+    forward = type(generator.denoiser.layout_encoder).forward
+
+    def counted(self: LayoutEncoder, condition: Condition) -> LayoutCode:
+        calls.append(len(condition))
+        return forward(self, condition)
+
+    monkeypatch.setattr(LayoutEncoder, "forward", counted)
+    codes = Codes(generator, 2)
+    first = codes.of([ASKED, OTHER, None, None])
+    assert calls == [2, 2]  # the layouts, and nothing asked
+    again = codes.of([replace(OTHER, objects=OTHER.objects), ASKED, None, None])
+    assert calls == [2, 2]
+    assert torch.equal(first.tokens[[1, 0, 2, 3]], again.tokens)
+    assert torch.equal(first.residuals[0][[1, 0, 2, 3]], again.residuals[0])
+    alone = Codes(generator, 2).of([OTHER])
+    assert torch.equal(alone.tokens[0], first.tokens[1])
+    codes.of([tiny.layout(14)])  # equal, but other objects
+    assert calls == [2, 2, 2, 2]
+
+
+def test_only_the_newest_codes_are_kept() -> None:
+    codes = Codes(tiny.generator(), 2)
+    layouts = [tiny.layout(13 + i / 4) for i in range(20)]
+    for layout in layouts:
+        codes.of([layout, None])
+    assert len(codes.rows) == 16
+    assert codes.of(layouts).tokens.shape[0] == 20
 
 
 def test_wanted_are_outlines_and_absences_that_the_guide_knows() -> None:

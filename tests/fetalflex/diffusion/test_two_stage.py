@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fetalflex.anatomy.layout import Layout, LayoutObject
 from fetalflex.anatomy.shapes import Ellipse
 from fetalflex.diffusion import two_stage
-from fetalflex.diffusion.guidance import guided
+from fetalflex.diffusion.guidance import Codes, guided
 from fetalflex.diffusion.objective import Velocity
 from fetalflex.diffusion.repaint import grow
 from fetalflex.diffusion.two_stage import SampleRequest, SampleResult, sample_images
@@ -152,9 +152,9 @@ def test_coarse_objects_follow_the_predicted_clean_image(monkeypatch: pytest.Mon
     """Their outlines are in use before the coarse stage ends, and explicit ones are what they were."""
     layouts = []
 
-    def noted(generator: Generator, asked: Sequence[Layout], *args: object) -> Velocity:
+    def noted(codes: Codes, asked: Sequence[Layout], *args: object) -> Velocity:
         layouts.append(list(asked))
-        return guided(generator, asked, *args)  # type: ignore[arg-type]
+        return guided(codes, asked, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(two_stage, "guided", noted)
     sampled([SampleRequest("a", tiny.layout(boxed=True)), SampleRequest("b", tiny.layout())], agreement=0.0)
