@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,23 +77,22 @@ def _identity(layout: Layout) -> Hashable:
 
 def _row(code: LayoutCode, index: int) -> LayoutCode:
     """Return one image's code as a batch of one, with memory of its own."""
+
+    def cut(value: Tensor) -> Tensor:
+        return value[index : index + 1].clone()
+
     parts = {f.name: getattr(code, f.name) for f in fields(code)}
-    row = {
-        name: tuple(v[index : index + 1].clone() for v in value)
-        if isinstance(value, tuple)
-        else value[index : index + 1].clone()
-        for name, value in parts.items()
-    }
-    return replace(code, **row)
+    row: dict[str, Any] = {k: tuple(map(cut, v)) if isinstance(v, tuple) else cut(v) for k, v in parts.items()}
+    return LayoutCode(**row)
 
 
 def _join(rows: Sequence[LayoutCode]) -> LayoutCode:
-    joined = {}
+    joined: dict[str, Any] = {}
     for f in fields(rows[0]):
         parts = [getattr(row, f.name) for row in rows]
         several = isinstance(parts[0], tuple)
         joined[f.name] = tuple(torch.cat(p) for p in zip(*parts, strict=True)) if several else torch.cat(parts)
-    return replace(rows[0], **joined)
+    return LayoutCode(**joined)
 
 
 def guided(codes: Codes, asked: Sequence[Layout], avoided: Sequence[Layout | None], guidance: float) -> Velocity:
