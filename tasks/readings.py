@@ -14,7 +14,16 @@ from fetalflex.artifacts import decode_png
 from fetalflex.dataset import EXPERT, Cases
 from fetalflex.errors import AnomalyError
 from fetalflex.planning import can_show
-from fetalflex.quality.anomalies import Masks, Reading, change_seen, is_known, measure_seen, seen_layout
+from fetalflex.quality.anomalies import (
+    Masks,
+    Reading,
+    change_seen,
+    grey_ratio,
+    is_known,
+    measure_seen,
+    place_of,
+    seen_layout,
+)
 
 PREFIXES = ("", "second_")
 Row = dict[str, Any]
@@ -40,6 +49,7 @@ def synthetic_readings(table: pl.DataFrame, seen: Masks, known: Iterable[str]) -
     for i, row in enumerate(rows):
         before = None if row["kind"] != "pair-abnormal" else first.get(row["pair_id"])
         own = _abnormal(row, seen[i], None if before is None else seen[before], known)
+        own = [_with_grey(r, row, None if before is None else rows[before]) for r in own]
         readings += own or [_normal(row, name, seen[i], known) for name in names if _could_show(row, name)]
         columns.append(
             {
@@ -84,6 +94,15 @@ def _abnormal(row: Row, seen: Masks, before: Masks | None, known: tuple[str, ...
     region = decode_png(row["region"]["bytes"]) > 127
     change, outside = change_seen(before[channels], seen[channels], maps[0] != maps[1], region)
     return [replace(r, change=change, outside=outside) for r in found]
+
+
+def _with_grey(reading: Reading, row: Row, before: Row | None) -> Reading:
+    """Return the reading with the grey at the anomaly's place, in the image and in the pair's normal half."""
+    normal, abnormal = Layout.from_json(row["layout_normal"]), Layout.from_json(row["layout"])
+    pixels = decode_png(row["image"]["bytes"])
+    place = place_of(reading.anomaly, normal, abnormal, pixels.shape[0])
+    was = float("nan") if before is None else grey_ratio(decode_png(before["image"]["bytes"]), place)
+    return replace(reading, grey=grey_ratio(pixels, place), grey_before=was)
 
 
 def _measured(name: str, seen: Masks, normal: Layout, known: tuple[str, ...]) -> float:

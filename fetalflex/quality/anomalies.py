@@ -13,14 +13,15 @@ from scipy import ndimage
 
 from fetalflex.anatomy.anomalies import ANOMALIES, measure_anomaly
 from fetalflex.anatomy.editing import Setting
-from fetalflex.anatomy.layout import Layout, LayoutObject, Mask, mask_box
-from fetalflex.anatomy.ontology import plane, structure_index
+from fetalflex.anatomy.layout import Layout, LayoutObject, Mask, mask_box, rasterize
+from fetalflex.anatomy.ontology import plane, structure, structure_index
 from fetalflex.errors import AnomalyError
 from fetalflex.quality.bootstrap import Interval, mean_interval, median_interval
 from fetalflex.quality.control import dice
 from fetalflex.rng import generator
 
 Masks = npt.NDArray[np.bool_]
+_FLUID = 0.3  # echogenicity below which a structure is darker than what surrounds it
 _MINOR_PART = 0.25  # of the largest part's area: what is smaller is the judge's noise
 
 
@@ -30,6 +31,7 @@ class Reading:
 
     `cluster`: the case that the image's layout comes from. `change`: of a pair, the Dice of the change that the judge
     sees with the asked one; `outside`: the share of what it sees changed that lies out of the region; NaN elsewhere.
+    `grey`: mean level at the anomaly's place over that around it; `grey_before`: the same in a pair's normal half.
     """
 
     anomaly: str
@@ -38,6 +40,8 @@ class Reading:
     measured: float
     change: float = float("nan")
     outside: float = float("nan")
+    grey: float = float("nan")
+    grey_before: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,10 @@ class AnomalyControl:
     `known`: the judge knows all structures that it takes. `error`: median of measured - asked, over the n_measured
     images where the judge finds what is to be measured. `found`: share of all n whose measure is beyond the limit that
     defines the anomaly; `found_in_normal`: the same of n_normal normal images that could show it. `judge_error`: median
-    of the judge's measure - the experts', on n_real real test images. `points`: asked and measured, image by image.
+    of the judge's measure - the experts', on n_real real test images. `grey`, of what is fluid: median of the level
+    at the place of the anomaly over that around it, which needs no judge; `grey_before`: the same in the pairs' normal
+    halves.
+    `points`: asked and measured, image by image.
     """
 
     anomaly: str
@@ -66,6 +73,8 @@ class AnomalyControl:
     n_pairs: int
     change: Interval
     outside: float
+    grey: float
+    grey_before: float
     points: tuple[tuple[float, float | None], ...]
 
 
@@ -108,6 +117,23 @@ def measure_seen(name: str, seen: Layout, setting: Setting) -> float:
         return float("nan")
 
 
+def place_of(name: str, normal: Layout, abnormal: Layout, size: int) -> Mask:
+    """Return where an anomaly is to be seen, bool [size, size]: its structure, or where that was if it is gone."""
+    shown = abnormal if abnormal.find(ANOMALIES[name].structure) is not None else normal
+    return np.asarray(rasterize(shown, size).maps[structure_index(ANOMALIES[name].structure)] > 0.5)
+
+
+def grey_ratio(pixels: npt.NDArray[np.uint8], place: Mask) -> float:
+    """Return the mean level inside over that of the ring from 1 to 3 pixels around; NaN where there is no place.
+
+    Fluid is well below 1 in what surrounds it, what is gone near 1.
+    """
+    ring = ndimage.binary_dilation(place, iterations=3) & ~ndimage.binary_dilation(place)
+    if not place.any() or not ring.any():
+        return float("nan")
+    return float(pixels[place].mean() / max(float(pixels[ring].mean()), 1.0))
+
+
 def change_seen(before: Masks, after: Masks, asked: Masks, region: Mask) -> tuple[float, float]:
     """Return how well a pair's seen change is the asked one (Dice), and its share outside of the region.
 
@@ -147,6 +173,8 @@ def _row(
     error = np.array([r.measured - r.asked for r in asked])
     reached = np.array([float(ANOMALIES[name].is_reached(r.measured)) if known else np.nan for r in asked])
     judge = np.array([r.measured - r.asked for r in readings[1]] or [np.nan])
+    fluid = structure(ANOMALIES[name].structure).echogenicity < _FLUID
+    greys = [(r.grey, r.grey_before) for r in asked if fluid] or [(np.nan, np.nan)]
     random = generator(seed, "anomaly", name)
     return AnomalyControl(
         anomaly=name, unit=ANOMALIES[name].unit, known=known, n=len(asked), n_measured=int(np.isfinite(error).sum()),
@@ -159,6 +187,7 @@ def _row(
             np.array([r.change for r in pairs]), np.array([r.cluster for r in pairs]), bootstrap, random
         ),
         outside=_mean([r.outside for r in pairs]),
+        grey=_median(np.array(greys)[:, 0]), grey_before=_median(np.array(greys)[:, 1]),
         points=tuple((r.asked, r.measured if np.isfinite(r.measured) else None) for r in asked),
     )  # fmt: skip
 

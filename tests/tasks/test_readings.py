@@ -23,6 +23,7 @@ def _rows() -> list[dict[str, Any]]:
         pair = planned.image_id if planned.kind == "pair-normal" else None
         abnormal = planned.kind == "abnormal"
         base = {"pair_id": pair, "source_case": planned.source_case, "region": None, "layout_normal": None}
+        base["image"] = picture(np.full((SIZE, SIZE), 80, np.uint8), "i")
         text = planned.normal.to_json()
         own = {"kind": planned.kind, "layout": planned.layout.to_json(), "layout_normal": text if abnormal else None}
         rows.append(base | own | _changes(planned if abnormal else None))
@@ -45,6 +46,8 @@ def test_a_perfect_judge_reads_what_was_asked_and_nothing_in_normal_images() -> 
         assert reading.measured == pytest.approx(reading.asked, abs=2.6)
     pairs = [r for r in abnormal if np.isfinite(r.change)]
     assert len(pairs) >= 2
+    assert all(r.grey == r.grey_before == 1.0 for r in pairs)  # flat images: nothing darker anywhere
+    assert all(np.isnan(r.grey_before) for r in abnormal if r not in pairs)
     assert all(r.change == 1.0 and r.outside == 0.0 for r in pairs)
     normal = [r for r in readings if not np.isfinite(r.asked)]
     assert {r.anomaly for r in normal} == {"ventriculomegaly", "absent-csp"}

@@ -12,8 +12,10 @@ from fetalflex.anatomy.ontology import STRUCTURE_NAMES, plane
 from fetalflex.quality.anomalies import (
     Reading,
     change_seen,
+    grey_ratio,
     is_known,
     measure_seen,
+    place_of,
     seen_layout,
     summarise_anomalies,
 )
@@ -100,8 +102,23 @@ def test_the_change_is_where_it_was_asked_or_outside_of_it() -> None:
     assert change_seen(before, elsewhere, asked, region) == (0.0, 1.0)
 
 
+def test_the_place_is_the_asked_structure_or_where_it_was_and_fluid_is_dark_there() -> None:
+    normal = phantom_layout("abdomen", 24.0, 1)
+    gone = apply_anomaly(normal, "absent-stomach", 1.0, generator(1))
+    was = drawn(normal)[STRUCTURE_NAMES.index("stomach")]
+    assert np.array_equal(place_of("absent-stomach", normal, gone, SIZE), was)
+    two = apply_anomaly(normal, "double-bubble", 8.0, generator(1))
+    bubble = place_of("double-bubble", normal, two, SIZE)
+    assert np.array_equal(bubble, drawn(two)[STRUCTURE_NAMES.index("duodenum")])
+    pixels = np.full((SIZE, SIZE), 100, np.uint8)
+    assert grey_ratio(pixels, bubble) == 1.0
+    pixels[bubble] = 20
+    assert grey_ratio(pixels, bubble) == pytest.approx(0.2)
+    assert np.isnan(grey_ratio(pixels, np.zeros((SIZE, SIZE), bool)))
+
+
 def test_figures_say_how_far_off_and_how_often_found_beside_the_judges_own() -> None:
-    wide = [Reading("ventriculomegaly", f"c{i}", 14.0, 13.0 + (i % 3), 0.8, 0.1) for i in range(9)]
+    wide = [Reading("ventriculomegaly", f"c{i}", 14.0, 13.0 + (i % 3), 0.8, 0.1, 0.5, 0.9) for i in range(9)]
     missed = [Reading("ventriculomegaly", "c9", 14.0, NAN), Reading("ventriculomegaly", "c8", 12.0, 8.0)]
     normal = [Reading("ventriculomegaly", f"n{i}", NAN, 11.0 if i == 0 else 7.0) for i in range(10)]
     real = [Reading("ventriculomegaly", f"r{i}", 7.0, 7.5) for i in range(4)]
@@ -114,6 +131,7 @@ def test_figures_say_how_far_off_and_how_often_found_beside_the_judges_own() -> 
     assert row.found_in_normal == pytest.approx(0.1)
     assert (row.judge_error, row.judge_absolute_error) == (0.5, 0.5)
     assert (row.change.value, row.outside) == (pytest.approx(0.8), pytest.approx(0.1))
+    assert (row.grey, row.grey_before) == (0.5, 0.9)
     assert len(row.points) == 11
     assert (14.0, None) in row.points
 
