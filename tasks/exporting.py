@@ -32,6 +32,7 @@ def _figures(path: Path) -> tuple[Figure, ...]:
     if not path.is_file():
         return ()
     found = read_json(path)
-    figures = [(f["name"], f, f.get("n_synthetic")) for f in found.get("fidelity", [])]
-    figures += [(f"control, Dice of {c['structure']}", c, c.get("n")) for c in found.get("control", [])]
+    encoder = found.get("encoder", "")
+    figures = [(f"{f['name']} (features: {encoder})", f, f.get("n_synthetic")) for f in found.get("fidelity", [])]
+    figures += [(f"control: Dice, {c['structure']}", c, c.get("n")) for c in found.get("control", [])]
     return tuple(Figure(n, f["value"], f["low"], f["high"], count) for n, f, count in figures if f["value"] is not None)

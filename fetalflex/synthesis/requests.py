@@ -81,7 +81,9 @@ def drawn_from_training(layouts: Sequence[tuple[str, Layout]], amount: float, ag
     """
 
     def draw(name: str, random: np.random.Generator) -> tuple[Layout, str]:
-        fitting = [(case, layout) for case, layout in layouts if layout.plane == name]
+        of_plane = [(case, layout) for case, layout in layouts if layout.plane == name]
+        # Cases that nobody outlined ask for the plane alone: they count only where there are no others.
+        fitting = [(case, layout) for case, layout in of_plane if layout.objects] or of_plane
         if not fitting:
             known = ", ".join(sorted({layout.plane for _, layout in layouts})) or "none"
             raise LayoutError(f"no training case shows plane {name!r}; expected one of {known}, or give --layout")
@@ -120,7 +122,10 @@ def _plan_one(ask: Ask, number: int, seed: int, size: int, draw: Draw | None) ->
             return Planned(number, _request(image_id, normal, ask, size, random), normal, source)
         except AnomalyError as error:  # this anatomy has no room for it, or lacks a structure: another is drawn
             failure = error
-    raise AnomalyError(f"image {number}: the anomaly could be made in none of {_TRIES} drawn layouts ({failure})")
+    raise AnomalyError(
+        f"image {number}: the anomaly could be made in none of {_TRIES} drawn layouts ({failure}); "
+        f"give one with --layout"
+    )
 
 
 def _dressed(layout: Layout, ask: Ask) -> Layout:

@@ -133,6 +133,20 @@ def test_pictures_are_read_from_png_jpeg_and_dicom(tmp_path: Path) -> None:
     assert (found.pixels.shape, found.spacing_mm) == ((90, 120), 0.5)
 
 
+def test_a_dicom_file_is_edited_in_its_own_size_and_millimetres(tmp_path: Path) -> None:
+    screen = np.zeros((120, 160), np.uint8)
+    screen[20:110, 30:150] = made.picture(1, 4).pixels[15:105, 4:124]
+    spacing = 64 / 120
+    write_image(tmp_path / "a.dcm", pixels=screen, spacing_mm=(spacing, spacing), region=(30, 20, 150, 110))
+    blind = replace(made.model(), plane_reader=None)
+    asked = edit(picture=read_picture(tmp_path / "a.dcm"), plane="transventricular")
+    edit_picture(blind, asked, tmp_path / "out")
+    normal, abnormal, region = (load(tmp_path / "out" / f"{n}.png") for n in ("normal", "abnormal", "region"))
+    assert normal.shape == (90, 120)
+    assert np.array_equal(normal[region == 0], abnormal[region == 0])
+    assert not np.array_equal(normal, abnormal)
+
+
 @pytest.mark.parametrize("content", [b"", b"no image", b"\0" * 128 + b"DICM" + b"\xff" * 50])
 def test_what_is_no_picture_is_one_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.png").write_bytes(content)

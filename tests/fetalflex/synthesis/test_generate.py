@@ -181,6 +181,14 @@ def test_training_layouts_are_varied_and_named() -> None:
         plan_images(Ask("femur"), 1, 1, 32, draw)
 
 
+def test_cases_without_outlines_are_drawn_only_where_there_are_no_others() -> None:
+    bare = [(f"bare{i}", Layout("transventricular", "image", 1.0, ())) for i in range(9)]
+    draw = drawn_from_training([*bare, ("outlined", tiny.layout())], 0.06, None)
+    assert {p.source for p in plan_images(ASK, 4, 1, 32, draw)} == {"varied case outlined"}
+    alone = drawn_from_training(bare, 0.06, None)
+    assert all(not p.normal.objects for p in plan_images(ASK, 2, 1, 32, alone))
+
+
 BAD = [
     (Ask("brian"), LayoutError, "plane 'brian' is unknown"),
     (replace(ASK, layout=tiny.layout(), plane="abdomen"), LayoutError, "layout is of plane"),
