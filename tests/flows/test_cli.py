@@ -16,7 +16,19 @@ from flows.cli import app
 from tests.fetalflex.dicom.samples import write_image
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["run", "status", "init", "params", "import", "onboard", "deidentify", "ui"]
+COMMANDS = [
+    "run",
+    "status",
+    "init",
+    "params",
+    "import",
+    "onboard",
+    "deidentify",
+    "ui",
+    "generate",
+    "edit",
+    "export-model",
+]
 
 
 def _fail(folder: Path, *arguments: str) -> tuple[int, list[str]]:
