@@ -138,6 +138,7 @@ def onboard(
     profile: Annotated[str, typer.Option(metavar="FILE", help="Take this profile instead of drafting one.")] = "",
     trial: Annotated[int, typer.Option(metavar="N", help="How many cases are de-identified for the page.")] = 12,
     role: Annotated[str, typer.Option(help="normal, or test_only: read by no training stage.")] = "normal",
+    pace: Annotated[str, typer.Option(help="How fast a server is asked, per second: requests=20 megabytes=5.")] = "",
     as_json: Json = False,
 ) -> None:
     """Bring a center's DICOM in: look at it first, approve, and only then it is part of the dataset.
@@ -164,7 +165,7 @@ def onboard(
     check_ready(root)
     from flows.onboard import run_onboarding
 
-    request = Request(center, source, query, profile, trial, role)
+    request = Request(center, source, query, profile, trial, role, pace)
     result = run_onboarding(root, request, Decision(approved=False) if refuse else decision)
     if as_json:
         _print_json({"outcome": result.outcome, **(result.summary or {})})

@@ -75,16 +75,17 @@ def onboard(
     role: str = "normal",
     wait_hours: float = 24.0,
     poll_s: int = 10,
+    pace: str = "",
 ) -> State[Any]:
     """Onboard a center; on a server the run pauses until a person answers its form.
 
-    `source`: a folder, an archive or a DICOMweb server's address; `query`: KEY=VALUE pairs, separated by spaces. Do not
-    write a patient's name or number there: Prefect keeps a deployment's parameters.
+    `source`: a folder, an archive or a DICOMweb server's address; `query`: KEY=VALUE pairs, separated by spaces; `pace`
+    likewise. Do not write a patient's name or number there: Prefect keeps a deployment's parameters.
     """
     result = _RESULT.get() or Result()
     call = _CALL.get()
     if call is None:
-        request = Request(center, source, query, profile, trial, role)
+        request = Request(center, source, query, profile, trial, role, pace)
         call = Call(find_root(Path.cwd()), request, None, "server" if deployment.id else "terminal")
     try:
         result.outcome, result.summary = _steps(call, wait_hours * 3600, poll_s)

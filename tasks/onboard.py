@@ -21,7 +21,7 @@ from fetalflex.onboarding.probe import Census, probe_files, take_census, unmatch
 from fetalflex.onboarding.trial import Trial, choose_cases, link_cases, run_trial
 from fetalflex.params import Center, Params
 from fetalflex.sources.open import open_source
-from fetalflex.sources.query import parse_query
+from fetalflex.sources.query import parse_pace, parse_query
 from tasks import compare
 from tasks.approval import Decision, add_approval, make_entry
 from tasks.private import DRAFT, PAGE, write_private
@@ -34,7 +34,7 @@ NAME = re.compile(r"^[a-z][a-z0-9-]{0,40}$")
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asked for. `query`: what is asked of a server; `profile`: a profile instead of a draft."""
+    """What a person asked for. `query`, `pace`: what is asked of a server, how fast; `profile`: no draft then."""
 
     center: str
     source: str
@@ -42,6 +42,7 @@ class Request:
     profile: str = ""
     trial: int = 12
     role: str = "normal"
+    pace: str = ""
 
 
 @dataclass
@@ -84,7 +85,9 @@ class Onboarding:
     def fetch(self) -> None:
         """Bring the source's files into the staging folder; goes on where a killed one stopped."""
         self.staging.open()
-        source = open_source(self.request.source, parse_query(self.request.query) if self.request.query else None)
+        query = parse_query(self.request.query) if self.request.query else None
+        manners = parse_pace(self.request.pace) if self.request.pace else None
+        source = open_source(self.request.source, query, manners=manners)
         with bar(f"fetch {self.request.center}", 1) as shown:
             for step in source.fetch(self.staging.raw, self.key):
                 shown.total = step.total
@@ -209,6 +212,7 @@ def check_request(root: Path, request: Request) -> tuple[PseudonymKey, Params]:
         raise UsageError(f"role {request.role!r}: expected normal or test_only")
     if request.trial < 1:
         raise UsageError(f"a trial of {request.trial} cases: expected at least 1, so that somebody can look at them")
+    parse_pace(request.pace)
     source = Path(request.source)
     if source.exists() and source.resolve().is_relative_to((root / INCOMING).resolve()):
         raise UsageError("the source lies in incoming/, where approved files go: move it out of the workspace first")

@@ -74,7 +74,7 @@ class _Landing:
         if offered in self.seen:
             again = keyed_hash(self.key, "arrived again", offer.name, number)
             twice = QuarantineError(Reason.DUPLICATE, "the source offers it twice under one name; the first counts")
-            return self._refuse(again, twice, number, total, note=False)
+            return self._refuse(again, twice, number, total)
         self.seen.add(offered)
         named = keyed_hash(self.key, "refused", offer.name)
         if offer.refused is not None:
@@ -89,11 +89,11 @@ class _Landing:
                 f"center {self.into.name}: instance {offered} could not be laid down ({error.strerror or 'read error'})"
                 f"; see that there is space and that the source can be read, and run again: it goes on from here"
             ) from None
-        if self.notes.get(named, ("",))[0] == "refused":
-            self._note(named, ("settled", "", ""))
         if ident in self.taken:
             same = QuarantineError(Reason.DUPLICATE, "the same bytes as another file of the source")
-            return self._refuse(offered, same, number, total, note=False)
+            return self._refuse(named, same, number, total)
+        if self.notes.get(named, ("",))[0] == "refused":
+            self._note(named, ("settled", "", ""))
         self.taken.add(ident)
         return Fetched(ident, "new" if is_new else "known", size, number, total)
 
@@ -131,9 +131,9 @@ class _Landing:
         except FileNotFoundError:
             return None
 
-    def _refuse(self, ident: str, error: QuarantineError, number: int, total: int, *, note: bool = True) -> Fetched:
+    def _refuse(self, ident: str, error: QuarantineError, number: int, total: int) -> Fetched:
         entry = ("refused", error.reason.value, " ".join(error.detail.split()))
-        if note and self.notes.get(ident) != entry:
+        if self.notes.get(ident) != entry:
             self._note(ident, entry)
         return Fetched(ident, "refused", 0, number, total, error.reason, error.detail)
 

@@ -15,15 +15,16 @@ def open_source(
     """Return the source that `text` names: `https://...` is a DICOMweb server, all else a folder or an archive.
 
     Nothing is fetched or asked yet. Raises: SourceError where there is no such thing; UsageError for a query on files
-    (their headers are read only in the sandbox, later), or for a server's address that is not safe.
+    or manners on files (their headers are read only in the sandbox, later), or for a server's address that is not safe.
     """
     limits = limits or Limits()
     if text.lower().startswith(("https://", "http://")):
         from fetalflex.sources.dicomweb import DicomwebSource
 
         return DicomwebSource(text, query or Query(), limits=limits, manners=manners or Manners())
-    if query is not None:
-        raise UsageError("a query asks a DICOMweb server; a folder or an archive is taken whole")
+    if query is not None or manners is not None:
+        asked = "a query asks" if query is not None else "a pace is for"
+        raise UsageError(f"{asked} a DICOMweb server; a folder or an archive is taken whole")
     path = Path(text).expanduser()
     if path.is_dir():
         return FolderSource(path, limits)

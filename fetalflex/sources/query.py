@@ -6,7 +6,9 @@ from datetime import date
 
 from fetalflex.errors import UsageError
 
+PACE_FORM = "requests=20 megabytes=5"
 FORM = "modality=US,SEG,SR date=2024-01-01..2024-12-31 description=brain,abdomen patients=50"
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")  # DICOM PS3.5, table 6.2-1: CS
 
 
@@ -55,6 +57,24 @@ class Manners:
     longest_wait_s: float = 300.0
     page: int = 500  # answers asked for at a time
     plain_http: bool = False
+
+
+def parse_pace(text: str) -> Manners:
+    """Read how fast a server is asked: requests and megabytes per second. Raises: UsageError, which shows the form.
+
+    >>> parse_pace("requests=2 megabytes=0.5").bytes_per_s
+    500000.0
+    """
+    values: dict[str, float] = {}
+    for part in text.split():
+        name, _, value = part.partition("=")
+        if name not in ("requests", "megabytes") or name in values or not _NUMBER.fullmatch(value) or not float(value):
+            raise UsageError(f"pace: a part is not understood; form: {PACE_FORM}, per second, each above 0")
+        values[name] = float(value)
+    size = values.get("megabytes")
+    return Manners(
+        requests_per_s=values.get("requests", Manners.requests_per_s), bytes_per_s=None if size is None else size * 1e6
+    )
 
 
 def parse_query(text: str) -> Query:

@@ -56,6 +56,7 @@ def test_a_file_that_went_or_shrank_since_arrives_again(tmp_path: Path) -> None:
 def test_what_is_offered_twice_arrives_once(tmp_path: Path) -> None:
     events = list(land(offers(["a", "a"]), tmp_path / "c", KEY, 2))
     assert [e.reason for e in events] == [None, Reason.DUPLICATE]
+    assert [reason for reason, _ in read_refusals(tmp_path / "c").values()] == [Reason.DUPLICATE]
     assert states(list(land(offers(["a"]), tmp_path / "c", KEY, 1))) == {"known": 1}
 
 
@@ -63,6 +64,19 @@ def test_refusals_are_kept_with_their_reason_until_the_instance_arrives(tmp_path
     (event,) = land([refuse("a", Reason.ENCRYPTED, "is\nencrypted")], tmp_path / "c", KEY, 1)
     assert read_refusals(tmp_path / "c") == {event.id: (Reason.ENCRYPTED, "is encrypted")}
     list(land(offers(["a"]), tmp_path / "c", KEY, 1))
+    assert read_refusals(tmp_path / "c") == {}
+
+
+def test_equal_bytes_are_listed_among_the_refusals_once_however_often_they_are_offered(tmp_path: Path) -> None:
+    def same(target: Path) -> None:
+        target.write_text("same")
+
+    for _ in range(3):
+        list(land([Offer(name, "1", 4, same) for name in ("a", "b")], tmp_path / "c", KEY, 2))
+    assert [reason for reason, _ in read_refusals(tmp_path / "c").values()] == [Reason.DUPLICATE]
+    journal = (tmp_path / ".c.fetch" / "journal").read_text()
+    assert journal.count("duplicate") == 1
+    list(land([Offer("b", "1", 4, same)], tmp_path / "c", KEY, 1))
     assert read_refusals(tmp_path / "c") == {}
 
 

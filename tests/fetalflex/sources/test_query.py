@@ -7,7 +7,7 @@ from fetalflex.sources.archive import ArchiveSource
 from fetalflex.sources.dicomweb import DicomwebSource
 from fetalflex.sources.folder import FolderSource
 from fetalflex.sources.open import open_source
-from fetalflex.sources.query import FORM, Query, parse_query
+from fetalflex.sources.query import FORM, PACE_FORM, Manners, Query, parse_pace, parse_query
 
 
 def test_the_form_that_errors_show_is_understood() -> None:
@@ -39,6 +39,19 @@ def test_a_wrong_query_is_refused_and_the_form_shown(text: str) -> None:
         parse_query(text)
 
 
+def test_a_pace_is_read_as_its_form_shows_it_and_half_of_it_leaves_the_rest_as_it_is() -> None:
+    assert parse_pace(PACE_FORM) == Manners(requests_per_s=20, bytes_per_s=5e6)
+    assert parse_pace("requests=0.5") == Manners(requests_per_s=0.5)
+    assert parse_pace("") == Manners()
+
+
+@pytest.mark.parametrize("text", ["x", "requests=", "requests=0", "requests=-1", "requests=1 requests=2", "bytes=5",
+                                  "requests=nan", "megabytes=1e9"])  # fmt: skip
+def test_a_wrong_pace_is_refused_and_the_form_shown(text: str) -> None:
+    with pytest.raises(UsageError, match="form: requests=20"):
+        parse_pace(text)
+
+
 def test_one_text_tells_the_kinds_of_sources_apart(tmp_path, monkeypatch) -> None:
     import zipfile
 
@@ -53,5 +66,7 @@ def test_one_text_tells_the_kinds_of_sources_apart(tmp_path, monkeypatch) -> Non
         open_source(str(tmp_path / "missing"))
     with pytest.raises(UsageError, match="a query asks"):
         open_source(str(tmp_path), Query())
+    with pytest.raises(UsageError, match="a pace is for"):
+        open_source(str(tmp_path), manners=Manners())
     with pytest.raises(UsageError, match="use https"):
         open_source("http://pacs.example/dicom-web")
