@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +23,11 @@ from scipy import ndimage
 
 from benchmarks.ink_images import FAR, SPLITS, images_of, make_clip
 from benchmarks.planting import CONTRASTS, Planted, areas, conditions, plant, token
+from fetalflex.deid.file import SAMPLES
 from fetalflex.deid.pixels import Cleaned, PixelCleaner
+from fetalflex.dicom.read import frame_numbers
 from fetalflex.dicom.region import read_regions
+from fetalflex.errors import QuarantineError
 
 PER_IMAGE = 4
 CURVE = ("15", "20", "25", "30", "40", "50", "60", "75", "90")  # grey levels above the mean of what lies under the ink
@@ -97,6 +100,7 @@ class Tally:
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self.read_before = self.read_after = self.judged = 0
         self.failures: list[str] = []
+        self.refused: Counter[str] = Counter()
 
     def judge(self, source: str, planted: Planted, before: np.ndarray, cleaned: np.ndarray) -> None:
         """Count one planted token."""
@@ -126,6 +130,7 @@ class Tally:
         return {"tokens with no ink left, of, 95 % interval": recall,
                 "tissue blanked on clean images (images, mean, worst)": lost,
                 "processor seconds per image (median)": seconds,
+                "refused: tokens, or clean images": dict(self.refused),
                 "tesseract reads": read, "failures": self.failures}  # fmt: skip
 
 
@@ -145,7 +150,11 @@ def run_stills(name: str, arguments: argparse.Namespace, data: Path | None, tall
         measure_loss(source, pixels, header, tally)
         chosen = queue[number * PER_IMAGE : (number + 1) * PER_IMAGE]
         before, planted = plant_several(pixels, header, chosen, rng, arguments.split)
-        cleaned = PixelCleaner(header).clean(before).pixels
+        try:
+            cleaned = PixelCleaner(header).clean(before).pixels
+        except QuarantineError as error:
+            tally.refused[f"{source}: {error.reason}"] += len(planted)
+            continue
         for ink in planted:
             tally.judge(source, ink, before, cleaned)
 
@@ -155,7 +164,11 @@ def measure_loss(source: str, pixels: np.ndarray, header: Dataset, tally: Tally)
     begin = time.process_time()
     plain = PixelCleaner(header, ocr=False).clean(pixels)
     middle = time.process_time()
-    full = PixelCleaner(header).clean(pixels)
+    try:
+        full = PixelCleaner(header).clean(pixels)
+    except QuarantineError as error:
+        tally.refused[f"{source}, clean: {error.reason}"] += 1
+        return
     tally.seconds[f"{source} without OCR"].append(middle - begin)
     tally.seconds[f"{source} with OCR"].append(time.process_time() - middle)
     tissue = _bright(plain.pixels)
@@ -192,10 +205,14 @@ def tally_clip(
             planted.extend(("clip moving", ink) for ink in moving)
         drawn.append((before, planted))
     cleaner = PixelCleaner(header)
-    cleaner.prepare([drawn[i][0] for i in sorted({0, len(drawn) // 4, len(drawn) // 2, 3 * len(drawn) // 4})])
+    cleaner.prepare([drawn[i][0] for i in frame_numbers(len(drawn), SAMPLES)])
     for before, planted in drawn:
         begin = time.process_time()
-        cleaned: Cleaned = cleaner.clean(before)
+        try:
+            cleaned: Cleaned = cleaner.clean(before)
+        except QuarantineError as error:
+            tally.refused[f"clip: {error.reason}"] += len(planted)
+            continue
         tally.seconds["clip frame"].append(time.process_time() - begin)
         for source, ink in planted:
             tally.judge(source, ink, before, cleaned.pixels)

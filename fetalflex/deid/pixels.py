@@ -16,9 +16,10 @@ import numpy.typing as npt
 from pydicom import Dataset
 
 from fetalflex.deid.calipers import find_calipers
+from fetalflex.deid.constancy import find_constant_ink
 from fetalflex.deid.motion import Usual
 from fetalflex.deid.sector import find_kept
-from fetalflex.deid.text import Box, TextCache
+from fetalflex.deid.text import Box, TextCache, find_drawn, pad_drawn
 from fetalflex.dicom.region import Grey, Mask
 from fetalflex.errors import QuarantineError, Reason
 
@@ -28,6 +29,7 @@ SAMPLES = 5  # frames of a clip that are looked at before it is cleaned
 CONTEXT_PX = 32  # around the ultrasound: text across its edge is found whole
 CROSS_PX, ALONE_PX = 48, 24  # a padded box around one cross; as far as that no letter may stand
 MOST_TEXT = 0.5  # of the ultrasound
+HINT_PX = 7  # of one level that make a clip's frame worth looking at
 FEWEST = 3  # sampled frames that tell what is usual
 
 
@@ -109,19 +111,21 @@ class PixelCleaner:
         middle = np.partition(np.stack(frames), len(frames) // 2, axis=0)[len(frames) // 2]
         texts.update(self._find(middle, window))
         grey = strongest_channel(middle)
+        several = [_cut(strongest_channel(frame), window) for frame in frames]
+        texts.update(_placed(pad_drawn(find_constant_ink(several), several[0].shape), window))
         found = tuple(sorted(texts)), tuple(self._calipers(grey, window))
-        usual = Usual(_cut(grey, window), [_cut(strongest_channel(f), window) for f in frames])
-        return _Static(kept, window, *found, usual)
+        return _Static(kept, window, *found, Usual(_cut(grey, window), several))
 
     def _look_anew(self, pixels: Pixels, static: "_Static", usual: Usual) -> tuple[tuple[Box, ...], list[Box]]:
         """Return texts and calipers of a clip's frame that its sampled frames do not have."""
         grey = strongest_channel(pixels)
         x, y = static.window[:2]
         known = [(a - x, b - y, c - x, d - y) for a, b, c, d in static.texts]
-        texts: tuple[Box, ...] = ()
+        cut = _cut(pixels, static.window)
+        drawn = [box for box in find_drawn(cut, HINT_PX) if not _is_within(box, known)]
+        texts = _placed(pad_drawn(drawn, cut.shape), static.window)
         calipers: list[Box] = []
-        for a, b, c, d in usual.find_new(_cut(grey, static.window), known):
-            place = a + x, b + y, c + x, d + y
+        for place in _placed(usual.find_new(_cut(grey, static.window), known), static.window):
             calipers += self._calipers(grey, place)
             texts = texts or self._find(pixels, place)
         # A place shows that there is text; where all of it ends is seen best within the whole.
@@ -129,12 +133,10 @@ class PixelCleaner:
         return texts, calipers
 
     def _find(self, pixels: Pixels, window: Box) -> tuple[Box, ...]:
-        x, y = window[:2]
-        return tuple((a + x, b + y, c + x, d + y) for a, b, c, d in self._texts.find(_cut(pixels, window)))
+        return _placed(self._texts.find(_cut(pixels, window)), window)
 
     def _calipers(self, grey: Grey, window: Box) -> list[Box]:
-        x, y = window[:2]
-        return [(a + x, b + y, c + x, d + y) for a, b, c, d in find_calipers(_cut(grey, window))]
+        return list(_placed(find_calipers(_cut(grey, window)), window))
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +188,17 @@ def _window(kept: Mask) -> Box:
         max(0, x - CONTEXT_PX), max(0, y - CONTEXT_PX),
         min(width, x + w + CONTEXT_PX), min(height, y + h + CONTEXT_PX),
     )  # fmt: skip
+
+
+def _placed(boxes: Iterable[Box], window: Box) -> tuple[Box, ...]:
+    """Return rectangles of a window as those of the whole picture."""
+    x, y = window[:2]
+    return tuple((a + x, b + y, c + x, d + y) for a, b, c, d in boxes)
+
+
+def _is_within(box: Box, others: list[Box]) -> bool:
+    """Whether one of the others holds all of a rectangle."""
+    return any(o[0] <= box[0] and o[1] <= box[1] and o[2] >= box[2] and o[3] >= box[3] for o in others)
 
 
 def _cut(pixels: Pixels, window: Box) -> Pixels:

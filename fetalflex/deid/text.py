@@ -9,6 +9,7 @@ sharp.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,14 +19,14 @@ import numpy.typing as npt
 
 from fetalflex import artifacts
 from fetalflex.deid.ocr import detect_map
-from fetalflex.deid.overlay import find_even_ink
+from fetalflex.deid.overlay import FEWEST_PX, TALLEST_PX, find_coloured_ink, find_even_ink
 
 Grey = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Box = tuple[int, int, int, int]
 
-VERSION = "4"  # of this method: what another version found is no longer believed
+VERSION = "5"  # of this method: what another version found is no longer believed
 MEDIAN_PX, ROUGHNESS_PX = 9, 81
 GAIN = 1.5
 DEAD = 2.0  # the dead zone, in multiples of the roughness
@@ -42,12 +43,16 @@ FOLLOW = 0.25  # a line goes on where it is sharper than usual by that share of 
 FOLLOW_SHARP = 1.8  # only a line that is so many times as sharp as usual is followed
 FOLLOW_BESIDE = 1.2  # and is so many times as sharp as what lies above and below: tissue is as sharp there
 FOLLOW_MOST = 12  # steps to each side, each as long as the line is high
-COLOURED = 60  # grey levels from the strongest to the weakest channel, where tissue has a tint at most
-FLOW = 0.02  # of the picture coloured: that is Doppler, and its colours are no ink
-TALLEST_PX = 56  # of a found line; letters of 40 pixels give lines of about 40
-SMALLEST_PX = 3
+UPRIGHT = 1.5  # times as high as wide: a line that reads upwards or downwards
+NARROW_PX = 32  # what is wider, and higher than a line, is tissue
+SMALLEST_PX = 3  # of a found line, whose height is at most TALLEST_PX: letters of 40 pixels give about 40
 PAD = (0.5, 0.7)  # of a found line's height, above and below, left and right
-PAD_PX = 4
+PAD_PX, DRAWN_PAD = 4, 0.35
+LONG, LONG_PAD, LONG_PAD_PX = (
+    4,
+    2.5,
+    8,
+)  # of a line so many times as long as high the ends are less certain than the rest
 STROKE_PX = 6.0  # a stroke deviates at least so many grey levels beyond the dead zone
 CACHE_SIZE = 128
 
@@ -59,7 +64,7 @@ def find_text(pixels: Grey) -> tuple[Box, ...]:
     """
     # The strongest channel: coloured ink stands out of grey tissue there, more than in the luma.
     grey = pixels if pixels.ndim == 2 else pixels.max(axis=-1)
-    boxes = find_even_ink(grey)
+    boxes: list[Box] = []
     deviation, roughness = _deviation(grey)
     view = _view(deviation, roughness, DEAD)
     for x0, y0, x1, y1 in _candidates(deviation, roughness):
@@ -68,13 +73,29 @@ def find_text(pixels: Grey) -> tuple[Box, ...]:
     sharpness = _sharpness(grey)
     view = np.asarray((128 + SHARP_GAIN * sharpness).clip(0, 255), dtype=np.uint8)
     boxes.extend(_boxes(detect_map(view, 1), SHARP_LIKELY, SHARP_SURE))
-    if pixels.ndim == 3:
-        spread = grey - pixels.min(axis=-1)
-        coloured = float((spread > COLOURED).mean())
-        if 0 < coloured < FLOW:
-            boxes.extend(_boxes(detect_map(spread, FINE)))
     summed = np.asarray(cv2.integral(np.abs(sharpness)), dtype=np.float64)
-    return tuple(sorted({_pad(_follow(box, summed), grey.shape) for box in boxes}))
+    drawn = pad_drawn([_follow_either_way(box, summed) for box in find_drawn(pixels)], grey.shape)
+    return tuple(sorted({*drawn, *(_pad(_follow_either_way(box, summed), grey.shape) for box in boxes)}))
+
+
+def find_drawn(pixels: Grey, fewest: int = FEWEST_PX) -> tuple[Box, ...]:
+    """Return rectangles around ink that its level or its colour tells; no network. Pixels as in `find_text`.
+
+    `fewest`: as in `find_even_ink`.
+    """
+    if pixels.ndim == 2:
+        return tuple(find_even_ink(pixels, fewest))
+    return (*find_even_ink(pixels.max(axis=-1), fewest), *find_coloured_ink(pixels))
+
+
+def pad_drawn(boxes: Iterable[Box], shape: tuple[int, ...]) -> tuple[Box, ...]:
+    """Return rectangles around ink whose pixels are known with a narrow margin: smoothed edges, thin strokes."""
+    height, width = shape[:2]
+    padded = []
+    for x0, y0, x1, y1 in boxes:
+        margin = PAD_PX + round(DRAWN_PAD * min(x1 - x0, y1 - y0))
+        padded.append((max(0, x0 - margin), max(0, y0 - margin), min(width, x1 + margin), min(height, y1 + margin)))
+    return tuple(padded)
 
 
 def strokes(grey: Grey, least: float = STROKE_PX) -> Mask:
@@ -131,6 +152,14 @@ def _sharpness(grey: Grey) -> Floats:
     return np.asarray(sharp / (cv2.blur(np.abs(sharp), (USUAL_PX, USUAL_PX)) + LEAST), dtype=np.float32)
 
 
+def _follow_either_way(box: Box, summed: npt.NDArray[np.float64]) -> Box:
+    x0, y0, x1, y1 = box
+    if y1 - y0 <= UPRIGHT * (x1 - x0):
+        return _follow(box, summed)
+    a, b, c, d = _follow((y0, x0, y1, x1), summed.T)
+    return b, a, d, c
+
+
 def _follow(box: Box, summed: npt.NDArray[np.float64]) -> Box:
     """Return a line's rectangle, longer where it goes on; `summed` is the integral of |sharpness|.
 
@@ -182,13 +211,19 @@ def _boxes(likely: Floats, least: float = LIKELY, sure: float = SURE) -> list[Bo
     for number in range(1, count):
         x, y, w, h = (int(v) for v in stats[number][:4])
         inside = labels[y : y + h, x : x + w] == number
-        if SMALLEST_PX <= h <= TALLEST_PX and w >= SMALLEST_PX and likely[y : y + h, x : x + w][inside].max() > sure:
+        is_line = min(w, h) >= SMALLEST_PX and (h <= TALLEST_PX or w <= NARROW_PX)
+        if is_line and likely[y : y + h, x : x + w][inside].max() > sure:
             boxes.append((x, y, x + w, y + h))
     return boxes
 
 
 def _pad(box: Box, shape: tuple[int, ...]) -> Box:
     x0, y0, x1, y1 = box
-    height = min(y1 - y0, x1 - x0)
-    up, side = round(PAD[0] * height) + PAD_PX, round(PAD[1] * height) + PAD_PX
+    wide, high = x1 - x0, y1 - y0
+    side, up = (round(share * min(wide, high)) + PAD_PX for share in PAD[::-1])
+    far = round(LONG_PAD * min(wide, high)) + LONG_PAD_PX
+    if wide >= LONG * high:
+        side = far
+    elif high >= LONG * wide:
+        side, up = up, far
     return max(0, x0 - side), max(0, y0 - up), min(shape[1], x1 + side), min(shape[0], y1 + up)
