@@ -29,6 +29,7 @@ SAMPLES = 5  # frames of a clip that are looked at before it is cleaned
 CONTEXT_PX = 32  # around the ultrasound: text across its edge is found whole
 CROSS_PX, ALONE_PX = 48, 24  # a padded box around one cross; as far as that no letter may stand
 MOST_TEXT = 0.5  # of the ultrasound
+BRIDGE_PX = 6  # beyond the ends of a line found in pieces
 HINT_PX = 7  # of one level that make a clip's frame worth looking at
 FEWEST = 3  # sampled frames that tell what is usual
 
@@ -130,7 +131,7 @@ class PixelCleaner:
             texts = texts or self._find(pixels, place)
         # A place shows that there is text; where all of it ends is seen best within the whole.
         texts += self._find(pixels, static.window) if texts else ()
-        return texts, calipers
+        return texts + _bridges(texts, grey.shape), calipers
 
     def _find(self, pixels: Pixels, window: Box) -> tuple[Box, ...]:
         return _placed(self._texts.find(_cut(pixels, window)), window)
@@ -194,6 +195,20 @@ def _placed(boxes: Iterable[Box], window: Box) -> tuple[Box, ...]:
     """Return rectangles of a window as those of the whole picture."""
     x, y = window[:2]
     return tuple((a + x, b + y, c + x, d + y) for a, b, c, d in boxes)
+
+
+def _bridges(texts: tuple[Box, ...], shape: tuple[int, ...]) -> tuple[Box, ...]:
+    """Return a rectangle over any two texts of one line with less than their height between them, a little longer."""
+    bridges = []
+    for number, a in enumerate(texts):
+        for b in texts[number + 1 :]:
+            low, high = max(a[1], b[1]), min(a[3], b[3])
+            height = min(a[3] - a[1], b[3] - b[1])
+            gap = max(a[0], b[0]) - min(a[2], b[2])
+            if 2 * (high - low) > height > gap:
+                left, right = max(0, min(a[0], b[0]) - BRIDGE_PX), min(shape[1], max(a[2], b[2]) + BRIDGE_PX)
+                bridges.append((left, low, right, high))
+    return tuple(bridges)
 
 
 def _is_within(box: Box, others: list[Box]) -> bool:
