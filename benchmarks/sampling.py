@@ -57,6 +57,7 @@ class World:
     real: Cases
     keep: Path
     params: Sample
+    seed: int = SEED
 
     @property
     def layouts(self) -> list[Layout]:
@@ -115,7 +116,7 @@ def run_arm(world: World, name: str, requests: Sequence[SampleRequest], params: 
     path = _kept(world, name, " ".join(f"{key}={getattr(params, key)}" for key in USED), requests)
     if not path.exists():
         start = time.process_time()
-        results = sample_images(world.generator, world.guide, requests, params, SEED)
+        results = sample_images(world.generator, world.guide, requests, params, world.seed)
         _save(
             path,
             images=np.stack([r.image for r in results]),
@@ -137,7 +138,7 @@ def run_plain(world: World, name: str, steps: int, solver: str, steering: float 
             chunk = chunk + [chunk[-1]] * (8 - len(chunk))
             layouts = [r.layout for r in chunk]
             field = guided(Codes(world.generator, 8), layouts, [None] * 8, world.params.guidance)
-            x = noise([rng.derive_seed(SEED, r.image_id, "coarse", 0) for r in chunk], world.generator.size)
+            x = noise([rng.derive_seed(world.seed, r.image_id, "coarse", 0) for r in chunk], world.generator.size)
             times = time_grid(steps)
             if steering:
                 aim = wanted(layouts, world.guide.trained, world.generator.size)
@@ -157,6 +158,7 @@ def run_plain(world: World, name: str, steps: int, solver: str, steering: float 
 
 def _kept(world: World, name: str, how: str, requests: Sequence[SampleRequest]) -> Path:
     asked = "".join(r.image_id + r.layout.to_json() for r in requests)
+    how += "" if world.seed == SEED else f" seed {world.seed}"
     key = hashlib.sha256(f"{world.generator.digest} {how} {asked}".encode()).hexdigest()[:12]
     return world.keep / f"{name}-{key}.npz"
 
@@ -247,17 +249,22 @@ def measure_steps(world: World, solvers: Sequence[str]) -> None:
     compare(world, arms, "euler-200", Distances(world))
 
 
-def measure_stages(world: World, variants: Sequence[str]) -> None:
-    """One stage against two, at the same number of evaluations. `variants`: "name key=value ..." of more arms."""
+def measure_stages(world: World, variants: Sequence[str], *, brief: bool) -> None:
+    """One stage against two, at the same number of evaluations. `variants`: "name key=value ..." of more arms.
+
+    `brief`: these two arms alone.
+    """
     base = world.params.model_copy(update={"agreement": 1.0})
     budget = base.budget
     one = {"coarse_steps": budget, "agreement": 0.0}
     arms = {
         "one stage": run_arm(world, "stages", world.requests(), base.model_copy(update=one)),
         "two stages": run_arm(world, "stages", world.requests(), base),
-        "two, no steering": run_arm(world, "stages", world.requests(), base.model_copy(update={"steering": 0.0})),
-        "two, early stop": run_arm(world, "stages", world.requests(), world.params),
     }
+    if not brief:
+        unsteered = base.model_copy(update={"steering": 0.0})
+        arms["two, no steering"] = run_arm(world, "stages", world.requests(), unsteered)
+        arms["two, early stop"] = run_arm(world, "stages", world.requests(), world.params)
     for variant in variants:
         name, *changes = variant.split()
         update = {k: YAML(typ="safe").load(v) for k, v in (c.split("=") for c in changes)}
@@ -344,7 +351,7 @@ def measure_edits(world: World, severity_mm: float = 14.0) -> None:
         how = " ".join(f"{key}={getattr(params, key)}" for key in USED)
         path = _kept(world, "edits", how, requests)
         if not path.exists():
-            results = sample_images(world.generator, world.guide, requests, params, SEED)
+            results = sample_images(world.generator, world.guide, requests, params, world.seed)
             _save(path, images=np.stack([r.image for r in results]), evaluations=[r.evaluations for r in results])
         with np.load(path, allow_pickle=False) as found:
             images, cost = found["images"], found["evaluations"].mean()
@@ -411,13 +418,15 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=144)
     parser.add_argument("--set", nargs="*", default=[], help="sampling parameters, key=value (YAML)")
     parser.add_argument("--variant", action="append", default=[], help="stages: 'NAME key=value ...', one more arm")
+    parser.add_argument("--brief", action="store_true", help="stages: the two arms alone")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the noise")
     parser.add_argument("--solvers", nargs="*", default=["euler"], choices=("euler", "adams", "heun"), help="steps")
     parser.add_argument("--jumps", type=int, nargs="*", default=[0, 1, 2, 4])
     parser.add_argument("--rounds", type=int, default=5, help="speed: how often the two sides are timed by turns")
     chosen = parser.parse_args()
     update = {k: YAML(typ="safe").load(v) for k, v in (item.split("=") for item in chosen.set)}
     params = Sample.model_validate_json(Sample().model_copy(update={"guidance": 2.5, **update}).model_dump_json())
-    world = load_world(chosen.workspace, chosen.keep, chosen.images, params)
+    world = replace(load_world(chosen.workspace, chosen.keep, chosen.images, params), seed=chosen.seed)
     judge_real = columns(judged(world, world.cases.images))
     print(
         "judge on the real images of these layouts:", {k: round(float(np.nanmean(v)), 3) for k, v in judge_real.items()}
@@ -430,7 +439,7 @@ def main() -> None:
     elif chosen.part == "steps":
         measure_steps(world, chosen.solvers)
     elif chosen.part == "stages":
-        measure_stages(world, chosen.variant)
+        measure_stages(world, chosen.variant, brief=chosen.brief)
     elif chosen.part == "boxes":
         measure_boxes(world)
     elif chosen.part == "edits":
