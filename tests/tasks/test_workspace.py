@@ -56,7 +56,7 @@ def test_a_folder_that_holds_something_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_an_unknown_preset_makes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="expected one of cpu64, demo, tiny"):
+    with pytest.raises(ParameterError, match="expected one of base, cpu64, demo"):
         create_workspace(tmp_path / "ws", "huge")
     assert not (tmp_path / "ws").exists()
 
