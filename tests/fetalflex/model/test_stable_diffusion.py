@@ -52,6 +52,7 @@ def params(folder: Path, **more: object) -> object:
     return tiny.TRAIN.model_copy(update=changes)
 
 
+@torch.enable_grad()  # the tiny aligner may be trained here, whatever the caller does without
 def steered(folder: Path) -> StableDiffusion:
     return StableDiffusion.around(load_base(str(folder)), tiny.aligner().layout_encoder, 2, tiny.SIZE)
 
