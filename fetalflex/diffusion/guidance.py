@@ -95,22 +95,28 @@ def _join(rows: Sequence[LayoutCode]) -> LayoutCode:
     return LayoutCode(**joined)
 
 
-def guided(codes: Codes, asked: Sequence[Layout], avoided: Sequence[Layout | None], guidance: float) -> Velocity:
+def guided(
+    codes: Codes, asked: Sequence[Layout], avoided: Sequence[Layout | None], guidance: float, until: float = 1.0
+) -> Velocity:
     """Return the guided velocity field under these layouts; conditions are encoded once for all steps.
 
     v = v_null + g (v_cond - v_null); where a layout is to be avoided, its velocity stands for v_null. At g = 1 both
-    are the conditional field alone, and only that is evaluated.
-    Source: Ho & Salimans 2022 (arXiv 2207.12598), equation 6 with w = g - 1.
+    are the conditional field alone, and only that is evaluated. At times above `until` g is 1 where nothing is avoided:
+    there guidance buys contrast that no image has, and little control.
+    Source: Ho & Salimans 2022 (arXiv 2207.12598), equation 6 with w = g - 1; limited as in Kynkaanniemi et al. 2024
+    (arXiv 2404.07724).
     """
     denoiser = codes.generator.denoiser
     code = codes.of(asked if guidance == 1.0 else [*asked, *avoided])
+    limits = torch.tensor([until if layout is None else 1.0 for layout in avoided])
 
     @torch.no_grad()
     def field(x: Tensor, t: Tensor) -> Tensor:
         if guidance == 1.0:
             return denoiser.predict(x, t, code)
         with_, without = denoiser.predict(torch.cat([x, x]), torch.cat([t, t]), code).chunk(2)
-        return without + guidance * (with_ - without)
+        limited = (t > limits.to(t))[:, None, None, None]
+        return torch.where(limited, with_, without + guidance * (with_ - without))
 
     return field
 

@@ -18,6 +18,7 @@ from torch.nn.functional import adaptive_max_pool2d
 
 from fetalflex.anatomy.layout import Layout, Mask
 from fetalflex.diffusion.agreement import adapt, agreement, is_coarse
+from fetalflex.diffusion.echogenicity import anechoic, fluid_regions
 from fetalflex.diffusion.guidance import Codes, guided, steered, wanted
 from fetalflex.diffusion.objective import Velocity, interpolate
 from fetalflex.diffusion.repaint import Canvas, compose, grow, merge, repaint, repaint_cost, repaint_steps
@@ -200,7 +201,14 @@ class _Sampler:
         return replace(spent, image=pixels, agreement=score, adapted=adapt(layout, pixels, chances))
 
     def _field(self, batch: list[SampleRequest], layouts: list[Layout]) -> Velocity:
-        return guided(self.codes, layouts, [r.avoided for r in batch], self.params.guidance)
+        params = self.params
+        field = guided(self.codes, layouts, [r.avoided for r in batch], params.guidance, params.guidance_until)
+        if not params.darkening:
+            return field
+        fluid = fluid_regions([r.layout for r in batch], self.generator.size).to(self.device)
+        if fluid.shape[-1] != self.denoiser.shape(self.generator.size)[-1]:
+            return field  # latents have no grey
+        return anechoic(field, fluid, params.darkening)
 
     def _canvas(self, batch: list[SampleRequest], regions: list[Mask | None]) -> Canvas:
         """Return references and regions; an image without a reference may change everywhere."""

@@ -44,6 +44,19 @@ def test_guidance_points_away_from_what_is_avoided_in_that_image_alone() -> None
     assert not torch.allclose(avoided[0], null[0], atol=1e-4)
 
 
+def test_early_times_are_not_guided_but_away_from_what_is_avoided() -> None:
+    late, early = torch.full_like(T, 0.5), torch.full_like(T, 0.7)
+    limited = guided(Codes(tiny.generator(), 2), [ASKED, ASKED], [None, OTHER], 3.0, 0.6)
+    whole = guided(Codes(tiny.generator(), 2), [ASKED, ASKED], [None, OTHER], 3.0)
+    assert torch.equal(limited(X, late), whole(X, late))
+    assert torch.equal(limited(X, early)[1], whole(X, early)[1])
+    generator = tiny.generator()
+    condition = condition_from_layouts([ASKED, ASKED], generator.vocabulary, generator.size)
+    with torch.no_grad():
+        plain = generator.denoiser(X, early, condition)
+    assert torch.allclose(limited(X, early)[0], plain[0], atol=1e-5)
+
+
 def test_scale_one_is_the_conditional_field_whatever_is_avoided() -> None:
     plain, avoiding = (guided(Codes(tiny.generator(), 2), [ASKED, OTHER], [a, None], 1.0)(X, T) for a in (None, OTHER))
     assert torch.equal(plain, avoiding)

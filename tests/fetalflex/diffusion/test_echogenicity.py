@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+
+from fetalflex.anatomy.layout import Layout, LayoutObject, Mask, mask_box
+from fetalflex.diffusion.echogenicity import EARLY, LATE, anechoic, fluid_regions
+from fetalflex.diffusion.objective import clean_estimate
+
+SIDE = 24
+
+
+def _square(low: int, high: int) -> Mask:
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[low:high, low:high] = True
+    return mask
+
+
+def _layout(structure: str, *, edited: bool) -> Layout:
+    mask = _square(8, 14)
+    box = mask_box(mask, 1.0)
+    assert box is not None
+    return Layout("transventricular", "image", 1.0, (LayoutObject(structure, box, mask, edited),))
+
+
+def _grey(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """A field whose clean estimate is a picture: dark on the left, grey elsewhere."""
+    picture = torch.full_like(x, 0.2)
+    picture[..., : SIDE // 4] = -0.9
+    return (x - picture) / t[:, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("structure", "edited", "found"),
+    [("lateral-ventricle", True, True), ("lateral-ventricle", False, False), ("head", True, False)],
+)
+def test_only_edited_fluid_counts(structure: str, edited: bool, found: bool) -> None:
+    region = fluid_regions([_layout(structure, edited=edited)], SIDE)
+    assert bool(region.any()) == found
+    assert not found or np.array_equal(region[0, 0].numpy() > 0, _square(8, 14))
+
+
+def test_without_fluid_or_strength_the_field_is_the_same() -> None:
+    assert anechoic(_grey, torch.zeros(1, 1, SIDE, SIDE), 1.0) is _grey
+    assert anechoic(_grey, fluid_regions([_layout("lateral-ventricle", edited=True)], SIDE), 0.0) is _grey
+
+
+def test_the_clean_estimate_gets_as_dark_as_the_darkest_surroundings() -> None:
+    region = fluid_regions([_layout("lateral-ventricle", edited=True)], SIDE)
+    x, t = torch.randn(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1)), torch.tensor([0.6])
+    clean = clean_estimate(x, anechoic(_grey, region, 1.0)(x, t), t)[0, 0]
+    assert clean[10:12, 10:12].numpy() == pytest.approx(-0.9, abs=0.02)
+    assert 0.2 > clean[8, 8] > -0.9  # softer at the border
+
+
+def test_outside_of_the_region_and_of_its_times_nothing_changes() -> None:
+    region = fluid_regions([_layout("lateral-ventricle", edited=True)], SIDE)
+    x = torch.randn(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
+    field = anechoic(_grey, region, 1.0)
+    for time in (LATE - 0.01, EARLY + 0.01, 0.5):
+        t = torch.tensor([time])
+        before, after = _grey(x, t), field(x, t)
+        assert torch.equal(before[region == 0], after[region == 0])
+        assert torch.equal(before, after) == (time != 0.5)
+
+
+def test_what_is_darker_already_stays() -> None:
+    region = fluid_regions([_layout("lateral-ventricle", edited=True)], SIDE)
+
+    def dark(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return (x - torch.where(region > 0, -1.0, 0.3)) / t[:, None, None, None]
+
+    x, t = torch.zeros(1, 1, SIDE, SIDE), torch.tensor([0.5])
+    clean = clean_estimate(x, anechoic(dark, region, 1.0)(x, t), t)
+    assert clean[0, 0, 10:12, 10:12].numpy() == pytest.approx(-1.0, abs=1e-5)
+
+
+def test_an_image_does_not_depend_on_its_company() -> None:
+    layouts = [_layout("lateral-ventricle", edited=True), _layout("head", edited=False), _layout("csp", edited=True)]
+    x = torch.randn(3, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(3))
+    t = torch.tensor([0.3, 0.5, 0.7])
+    together = anechoic(_grey, fluid_regions(layouts, SIDE), 1.0)(x, t)
+    for i, layout in enumerate(layouts):
+        alone = anechoic(_grey, fluid_regions([layout], SIDE), 1.0)(x[i : i + 1], t[i : i + 1])
+        assert torch.equal(alone, together[i : i + 1])
