@@ -17,18 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from ruamel.yaml import YAML
-from scipy import ndimage
 
 from fetalflex import rng
-from fetalflex.anatomy.anomalies import apply_anomaly
 from fetalflex.anatomy.layout import Layout, rasterize
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES, structure_index
 from fetalflex.dataset import EXPERT, Cases, marked_share
 from fetalflex.diffusion.guidance import Codes, guided, steered, wanted
-from fetalflex.diffusion.repaint import compose, grow
 from fetalflex.diffusion.solver import adams, euler, heun, noise, time_grid
 from fetalflex.diffusion.two_stage import SampleRequest, sample_images
-from fetalflex.errors import AnomalyError
 from fetalflex.masks.segmenter import Segmenter
 from fetalflex.model.batches import to_pixels
 from fetalflex.model.generator import Generator
@@ -113,11 +109,11 @@ def expert_layout(cases: Cases, index: int) -> Layout:
 
 def run_arm(world: World, name: str, requests: Sequence[SampleRequest], params: Sample) -> Arm:
     """Sample (or take what is kept) and let the judge look at it."""
-    path = _kept(world, name, " ".join(f"{key}={getattr(params, key)}" for key in USED), requests)
+    path = kept_path(world, name, " ".join(f"{key}={getattr(params, key)}" for key in USED), requests)
     if not path.exists():
         start = time.process_time()
         results = sample_images(world.generator, world.guide, requests, params, world.seed)
-        _save(
+        save(
             path,
             images=np.stack([r.image for r in results]),
             evaluations=np.array([r.evaluations for r in results]),
@@ -130,7 +126,7 @@ def run_arm(world: World, name: str, requests: Sequence[SampleRequest], params: 
 def run_plain(world: World, name: str, steps: int, solver: str, steering: float = 0.0) -> Arm:
     """Sample in one stage by a solver; with `steering`, the guide's gradient acts below time 0.7, but at the end."""
     requests = world.requests()
-    path = _kept(world, name, f"{steps} {solver} {steering} {world.params.guidance}", requests)
+    path = kept_path(world, name, f"{steps} {solver} {steering} {world.params.guidance}", requests)
     if not path.exists():
         start, images = time.process_time(), []
         for first in range(0, len(requests), 8):
@@ -149,21 +145,23 @@ def run_plain(world: World, name: str, steps: int, solver: str, steering: float 
             made = to_pixels({"euler": euler, "adams": adams, "heun": heun}[solver](field, x, times))
             images.append(made[: len(requests[first : first + 8])])
         n, cost = len(requests), 2 * steps - 1 if solver == "heun" else steps
-        _save(
+        save(
             path, images=np.concatenate(images), evaluations=np.full(n, cost), agreement=np.full(n, np.nan),
             seconds=np.array(time.process_time() - start),
         )  # fmt: skip
     return _read(world, path)
 
 
-def _kept(world: World, name: str, how: str, requests: Sequence[SampleRequest]) -> Path:
+def kept_path(world: World, name: str, how: str, requests: Sequence[SampleRequest]) -> Path:
+    """Return where an arm made in this way lies."""
     asked = "".join(r.image_id + r.layout.to_json() for r in requests)
     how += "" if world.seed == SEED else f" seed {world.seed}"
     key = hashlib.sha256(f"{world.generator.digest} {how} {asked}".encode()).hexdigest()[:12]
     return world.keep / f"{name}-{key}.npz"
 
 
-def _save(path: Path, **arrays: object) -> None:
+def save(path: Path, **arrays: object) -> None:
+    """Write an arm, whole or not at all."""
     partial = path.with_suffix(".partial.npz")
     np.savez_compressed(partial, **arrays)
     partial.rename(path)
@@ -290,125 +288,6 @@ def measure_boxes(world: World) -> None:
     compare(world, arms, "masks", Distances(world))
 
 
-def measure_repaint(world: World, jumps: Sequence[int]) -> None:
-    """Seams and the outside: repaint with jumps at one budget, and plain re-generation, pasted or not."""
-    names, size = patient_names(world.cases), world.generator.size
-    regions = [edit_region(layout, size) for layout in world.layouts]
-    plain = [
-        replace(r, reference=image, region=region)
-        for r, image, region in zip(world.requests(), world.cases.images, regions, strict=True)
-    ]
-    base = world.params
-    margin = base.repaint_margin_px
-    grown = [grow(region, margin) for region in regions]
-    arms = {f"repaint, {j} jumps": run_arm(world, "repaint", plain, base.model_copy(update={"repaint_jumps": j}))
-            for j in jumps}  # fmt: skip
-    made = run_arm(world, "stages", world.requests(), base)
-    kept = zip(made.images, world.cases.images, grown, strict=True)
-    pasted = np.stack([compose(image, reference, region) for image, reference, region in kept])
-    print(f"n = {len(regions)} regions, median {np.median([r.sum() for r in grown]):.0f} of {size**2} pixels")
-    print("| arm | evaluations | outside changed, pixels | outside, mean grey difference | gradient over that of the "
-          "reference at the edge, | 1 px in | 2 px in | 3 px in | 4 px in |")  # fmt: skip
-    print("|" + "---|" * 9)
-    rows = [(name, arm.images, arm.evaluations.mean()) for name, arm in arms.items()]
-    rows += [("re-generated, pasted", pasted, made.evaluations.mean())]
-    rows += [("re-generated, not pasted", made.images, made.evaluations.mean())]
-    for name, images, cost in rows:
-        outside = [~region for region in grown]
-        pairs = zip(images, world.cases.images, outside, strict=True)
-        moved = np.array([np.abs(a.astype(int) - b)[o].mean() for a, b, o in pairs])
-        changed = sum(int((a != b)[o].sum()) for a, b, o in zip(images, world.cases.images, outside, strict=True))
-        ratios = [seam_ratio(images, world.cases.images, grown, depth, names) for depth in range(5)]
-        cells = [f"{r.value:.3f} ({r.low:.3f} to {r.high:.3f})" for r in ratios]
-        print("| " + " | ".join([name, f"{cost:.1f}", f"{changed}", f"{moved.mean():.2f}", *cells]) + " |")
-
-
-def measure_edits(world: World, severity_mm: float = 14.0) -> None:
-    """Ventricles widened in real test images by repaint: the judge's Dice with the asked ventricle, and seams."""
-    requests, kept = [], []
-    for i, request in enumerate(world.requests()):
-        try:
-            random = rng.generator(SEED, "edit", request.image_id)
-            edited = apply_anomaly(request.layout, "ventriculomegaly", severity_mm, random)
-        except AnomalyError:
-            continue  # no ventricle there, or no room in this head
-        before, after = (rasterize(layout, world.generator.size).maps for layout in (request.layout, edited))
-        region = (before != after).any(axis=0)
-        requests.append(replace(request, layout=edited, reference=world.cases.images[i], region=region))
-        kept.append(i)
-    base, names = world.params.model_copy(update={"agreement": 1.0}), patient_names(world.cases)[kept]
-    references, layouts = world.cases.images[kept], [r.layout for r in requests]
-    ventricle = structure_index("lateral-ventricle")
-    arms = {
-        "no jumps": base.model_copy(update={"repaint_jumps": 0}),
-        "one jump per step": base.model_copy(update={"repaint_jumps": 1}),
-        "no jumps, no steering": base.model_copy(update={"repaint_jumps": 0, "steering": 0.0}),
-    }
-    untouched = np.nanmean(judged(world, references, layouts)[:, ventricle])
-    print(f"n = {len(kept)}; asked {severity_mm:g} mm; Dice of the asked ventricle in untouched images {untouched:.3f}")
-    first = None
-    for name, params in arms.items():
-        how = " ".join(f"{key}={getattr(params, key)}" for key in USED)
-        path = _kept(world, "edits", how, requests)
-        if not path.exists():
-            results = sample_images(world.generator, world.guide, requests, params, world.seed)
-            _save(path, images=np.stack([r.image for r in results]), evaluations=[r.evaluations for r in results])
-        with np.load(path, allow_pickle=False) as found:
-            images, cost = found["images"], found["evaluations"].mean()
-        dice = judged(world, images, layouts)[:, ventricle]
-        first = dice if first is None else first
-        change = mean_interval(dice - first, names, DRAWS, rng.generator(SEED, "mean"))
-        edges = [seam_ratio(images, references, [grow(r.region, params.repaint_margin_px) for r in requests], d, names)
-                 for d in (0, 2)]  # fmt: skip
-        cells = [f"{r.value:.3f} ({r.low:.3f} to {r.high:.3f})" for r in edges]
-        print(
-            f"| {name} | {cost:.1f} | {np.nanmean(dice):.3f} | {text(change)} | " + " | ".join(cells) + " |", flush=True
-        )
-
-
-def edit_region(layout: Layout, size: int) -> np.ndarray:
-    """Return what is generated anew: a small structure with 2 pixels around it, else an ellipse inside the head."""
-    drawn = rasterize(layout, size)
-    for name in ("lateral-ventricle", "csp"):
-        if drawn.maps[structure_index(name)].any():
-            return grow(drawn.maps[structure_index(name)] > 0.5, 2)
-    inner = drawn.maps.max(0) > 0.5
-    depth = np.asarray(ndimage.distance_transform_edt(inner))
-    return depth > 0.6 * depth.max()
-
-
-def seam_ratio(
-    images: np.ndarray, references: np.ndarray, regions: Sequence[np.ndarray], depth: int, patients: np.ndarray
-) -> Interval:
-    """Return the mean |difference| of neighbours across the region's edge, over the references' at the same places.
-
-    `depth`: how many pixels inside the edge. 1 is what an untouched image has. The interval is over patients, of the
-    ratio of the sums.
-    """
-    new, old = [], []
-    for image, reference, region in zip(images, references, regions, strict=True):
-        inner = np.asarray(ndimage.binary_erosion(region, np.ones((3, 3)), iterations=depth)) if depth else region
-        new.append(edge_gradient(image, inner))
-        old.append(edge_gradient(reference, inner))
-    first, second = np.array(new), np.array(old)
-    known = np.isfinite(first) & np.isfinite(second)
-    first, second, names = first[known], second[known], np.unique(patients[known], return_inverse=True)[1]
-    random = rng.generator(SEED, "seam", depth)
-    weights = random.multinomial(names.max() + 1, np.full(names.max() + 1, 1 / (names.max() + 1)), size=DRAWS)[:, names]
-    low, high = np.quantile((weights @ first) / (weights @ second), [0.025, 0.975])
-    return Interval(float(first.sum() / second.sum()), float(low), float(high))
-
-
-def edge_gradient(image: np.ndarray, inside: np.ndarray) -> float:
-    """Return the mean |difference| of neighbours of which one is inside and one outside; NaN where there are none."""
-    grey, total, count = image.astype(int), 0, 0
-    for axis in (0, 1):
-        across = np.diff(inside.astype(int), axis=axis) != 0
-        total += int(np.abs(np.diff(grey, axis=axis))[across].sum())
-        count += int(across.sum())
-    return total / count if count else float("nan")
-
-
 def main() -> None:
     """Run the part that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -442,10 +321,10 @@ def main() -> None:
         measure_stages(world, chosen.variant, brief=chosen.brief)
     elif chosen.part == "boxes":
         measure_boxes(world)
-    elif chosen.part == "edits":
-        measure_edits(world)
     else:
-        measure_repaint(world, chosen.jumps)
+        from benchmarks.sampling_edits import measure_edits, measure_repaint  # reads this module
+
+        measure_edits(world) if chosen.part == "edits" else measure_repaint(world, chosen.jumps)
 
 
 if __name__ == "__main__":

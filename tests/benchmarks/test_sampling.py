@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from benchmarks.sampling import Sample, edge_gradient, expert_layout, run_plain, seam_ratio
+from benchmarks.sampling import Sample, expert_layout, run_plain
 from benchmarks.sampling import World as Models
+from benchmarks.sampling_edits import edge_gradient, seam_ratio
 from fetalflex.dataset import PREDICTED
 from fetalflex.diffusion.two_stage import sample_images
 from tests.fetalflex import tiny
