@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=48, help="at most so many cases")
     parser.add_argument("--avoid", action="store_true", help="guidance points away from the normal layout")
     parser.add_argument("--whole", action="store_true", help="make the whole image anew: what the model shows at best")
-    parser.add_argument("--guidance", type=float, help="instead of the workspace's own")
+    parser.add_argument("--set", nargs="*", default=[], help="sampling parameters instead of its own, key=value")
     given = parser.parse_args()
     params = load_params(given.workspace)
     model = open_model(given.workspace / "models", params.sample)
@@ -67,7 +67,7 @@ def edit_all(given: Any, params: Any, model: Any, judge: Segmenter) -> tuple[dic
         region, away = changed(normal, edited, size), normal if given.avoid else None
         requests.append(SampleRequest(f"edit-{cases.ids[i]}", edited, pictures[-1].canvas(size), region, away))
         kept.append(i)
-    changes = {} if given.guidance is None else {"guidance": given.guidance}
+    changes = {k: float(v) for k, v in (item.split("=") for item in given.set)}
     asked = [replace(q, reference=None, region=None) for q in requests] if given.whole else requests
     results = list(replace(model, sampling=model.sampling.model_copy(update=changes)).stream(asked, 0))
     shown = {"before": [q.reference for q in requests], "edited, the model's size": [r.image for r in results]}
