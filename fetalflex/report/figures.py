@@ -96,6 +96,8 @@ def pair_grid(pairs: Sequence[tuple[Grey, Grey, Array, str]]) -> bytes:
     """Return before | after | difference of counterfactual pairs (before, after, region [S, S], label)."""
     figure = Figure(figsize=(5.2, max(1, len(pairs)) * 1.8 + 0.3), facecolor="black")
     axes = figure.subplots(max(1, len(pairs)), 3, squeeze=False)
+    title = 0.3 / (max(1, len(pairs)) * 1.8 + 0.3)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - title, wspace=0.03, hspace=0.16)
     for axis in axes.flat:
         axis.set_axis_off()
     for trio, (before, after, region, label) in zip(axes, pairs, strict=False):
@@ -219,8 +221,6 @@ def _draw_maps(axis: Axes, maps: Array) -> None:
 
 
 def _png(figure: Figure, *, opaque: bool = False) -> bytes:
-    if opaque:
-        figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.93, wspace=0.03, hspace=0.16)
     out = io.BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(out, format="png", dpi=170, transparent=not opaque, metadata={"Software": None})
