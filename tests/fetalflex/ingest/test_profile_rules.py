@@ -132,7 +132,9 @@ def test_what_the_header_calls_no_tissue_is_set_aside(tmp_path: Path) -> None:
 def test_orientation_is_kept_and_a_text_inside_becomes_a_mark_that_no_network_sees(tmp_path: Path) -> None:
     folder = tmp_path / "made"
     tissue = np.pad(head(1, 200, 260), 20)
-    write_image(folder / "a.dcm", pixels=np.where(np.arange(300) < 150, tissue, tissue // 3).astype(np.uint8))
+    # Shaded with a grain of its own: a saturated skull divided by three would be a line of one level, which is ink.
+    shade = tissue * np.random.default_rng(1).uniform(0.2, 0.45, tissue.shape)
+    write_image(folder / "a.dcm", pixels=np.where(np.arange(300) < 150, tissue, shade).astype(np.uint8))
     written = Image.fromarray(np.pad(head(2, 400, 520), 20))
     ImageDraw.Draw(written).text((200, 200), "MUSTER ANNA", fill=255, font_size=22)
     write_image(folder / "b.dcm", 8, pixels=np.asarray(written))
