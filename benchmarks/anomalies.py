@@ -15,11 +15,12 @@ import numpy as np
 import yaml
 
 from fetalflex.anatomy.editing import setting_of
+from fetalflex.anatomy.layout import changed_region
 from fetalflex.diffusion.two_stage import SampleRequest, sample_images
 from fetalflex.masks.segmenter import Segmenter
 from fetalflex.model.generator import Generator
 from fetalflex.params import Params, parse
-from fetalflex.planning import Planned, can_show, changed_region, plan_images
+from fetalflex.planning import Planned, can_show, plan_images
 from fetalflex.quality.anomalies import AnomalyControl, Reading, measure_seen, seen_layout, summarise_anomalies
 from tasks.cases import read_cases
 from tasks.process import fix_threads

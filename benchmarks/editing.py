@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fetalflex.anatomy.anomalies import apply_anomalies, find_anomaly
-from fetalflex.anatomy.layout import Layout, rasterize
+from fetalflex.anatomy.layout import Layout, changed_region, rasterize
 from fetalflex.anatomy.ontology import structure_index
 from fetalflex.artifacts import decode_png
 from fetalflex.dataset import EXPERT, Cases
@@ -26,7 +26,6 @@ from fetalflex.quality.bootstrap import mean_interval
 from fetalflex.rng import generator
 from fetalflex.synthesis.models import open_model
 from fetalflex.synthesis.picture import Picture
-from fetalflex.synthesis.requests import changed
 from tasks.cases import patient_names, read_cases, read_frames
 from tasks.workspace import load_params
 
@@ -64,7 +63,7 @@ def edit_all(given: Any, params: Any, model: Any, judge: Segmenter) -> tuple[dic
         except AnomalyError:
             continue
         pictures.append(Picture(decode_png(images[str(cases.ids[i])]["bytes"])))
-        region, away = changed(normal, edited, size), normal if given.avoid else None
+        region, away = changed_region(normal, edited, size), normal if given.avoid else None
         requests.append(SampleRequest(f"edit-{cases.ids[i]}", edited, pictures[-1].canvas(size), region, away))
         kept.append(i)
     changes = {k: float(v) for k, v in (item.split("=") for item in given.set)}

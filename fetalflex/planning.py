@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from fetalflex import rng
 from fetalflex.anatomy.anomalies import ANOMALIES, apply_anomalies
 from fetalflex.anatomy.editing import with_age
-from fetalflex.anatomy.layout import Layout, rasterize
+from fetalflex.anatomy.layout import Layout, changed_region
 from fetalflex.anatomy.statistics import FRAMES, PlaneStatistics, draw_layout, fit_statistics, tells_size
 from fetalflex.anatomy.variation import vary_layout
 from fetalflex.dataset import Cases
@@ -109,12 +108,6 @@ def _severity(asked: Iterable[Anomaly], name: str, random: np.random.Generator) 
     low, high = severity_range(asked, name)
     drawn = round(float(random.uniform(low, high)), _DIGITS[ANOMALIES[name].unit])
     return min(max(drawn, low), high)
-
-
-def changed_region(normal: Layout, abnormal: Layout, size: int) -> npt.NDArray[np.bool_]:
-    """Return bool [size, size], true where the two drawn layouts differ; of what is taken away, its place."""
-    before, after = rasterize(normal, size).maps, rasterize(abnormal, size).maps
-    return np.asarray((before != after).any(axis=0))
 
 
 def can_show(layout: Layout, names: Iterable[str]) -> bool:

@@ -6,14 +6,13 @@ Raw files are never a dependency of DVC, cached or pushed: only the manifest is.
 import shutil
 from pathlib import Path
 
-from fetalflex.artifacts import read_json, write_json
+from fetalflex.artifacts import read_json, write_json, writing_folder
 from fetalflex.deid.keys import PseudonymKey
 from fetalflex.errors import SourceError
 from fetalflex.ingest.bucket import build_manifest, read_manifest, write_manifest
 from fetalflex.params import Params, Phantom
 from tasks import fingerprints
 from tasks.progress import bar
-from tasks.stage import writing_folder
 from tasks.workspace import INCOMING, check_role, load_center, manifest_path, raw_folder, workspace_key
 
 

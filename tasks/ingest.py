@@ -5,11 +5,12 @@ from pathlib import Path
 import polars as pl
 
 from fetalflex import tables
+from fetalflex.artifacts import writing_folder
 from fetalflex.deid.keys import PseudonymKey
 from fetalflex.ingest.bucket import Inventory, check_usable, ingest_bucket, scan
 from fetalflex.params import Center
 from tasks.chunks import ChunkWork
-from tasks.stage import StageRun, writing_folder
+from tasks.stage import StageRun
 from tasks.workspace import check_role, load_center, raw_folder, workspace_key
 
 

@@ -9,14 +9,14 @@ import polars as pl
 from fetalflex import rng, tables
 from fetalflex.anatomy.layout import Mask
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES
-from fetalflex.artifacts import decode_png, encode_png, picture
+from fetalflex.artifacts import decode_png, encode_png, picture, writing_folder
 from fetalflex.dataset import ABSENT, Cases, from_canvas, load_cases
 from fetalflex.ingest.duplicates import find_duplicates
 from fetalflex.masks.segmenter import Segmenter, SegmenterRun, predicted_structures, train_segmenter
 from fetalflex.splits import assign_groups
 from tasks.cases import read_annotations, read_frames
 from tasks.chunks import ChunkWork
-from tasks.stage import StageRun, writing_folder
+from tasks.stage import StageRun
 from tasks.training import drive, write_curve
 
 ROLES = ("guide", "judge")

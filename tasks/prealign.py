@@ -1,9 +1,9 @@
 """Pre-alignment of the layout encoder with an image encoder, on the training group."""
 
-from fetalflex.artifacts import write_json
+from fetalflex.artifacts import write_json, writing_folder
 from fetalflex.imports import light_diffusers
 from tasks.cases import read_cases
-from tasks.stage import StageRun, writing_folder
+from tasks.stage import StageRun
 from tasks.tracking import Tracker
 from tasks.training import drive, write_curve
 

@@ -8,15 +8,15 @@ import numpy as np
 
 from fetalflex import rng, tables
 from fetalflex.anatomy.anomalies import ANOMALIES
-from fetalflex.anatomy.layout import Layout
-from fetalflex.artifacts import picture
+from fetalflex.anatomy.layout import Layout, changed_region, to_avoid
+from fetalflex.artifacts import picture, writing_folder
 from fetalflex.errors import AnomalyError
 from fetalflex.imports import light_diffusers
 from fetalflex.masks.segmenter import Segmenter
-from fetalflex.planning import Planned, changed_region, partner_id, plan_images
+from fetalflex.planning import Planned, partner_id, plan_images
 from tasks.cases import read_cases
 from tasks.chunks import ChunkWork
-from tasks.stage import StageRun, writing_folder
+from tasks.stage import StageRun
 
 with light_diffusers():
     from fetalflex.diffusion.two_stage import SampleRequest, SampleResult, sample_images
@@ -101,7 +101,9 @@ def _changes(planned: Planned | None) -> dict[str, Any]:
 
 def single(planned: Planned) -> SampleRequest:
     """Ask for an image from noise: abnormal ones as such, of a pair the normal half."""
-    return SampleRequest(planned.image_id, asked(planned.layout), avoided=avoided(planned.layout, planned.normal))
+    return SampleRequest(
+        planned.image_id, asked(planned.layout), avoided=to_avoid(asked(planned.normal), asked(planned.layout))
+    )
 
 
 def counterfactual(planned: Planned, normal: SampleResult) -> SampleRequest:
@@ -113,15 +115,10 @@ def counterfactual(planned: Planned, normal: SampleResult) -> SampleRequest:
         asked(planned.abnormal),
         normal.image,
         changed_region(planned.normal, planned.abnormal, normal.image.shape[0]),
-        avoided(planned.abnormal, planned.normal),
+        to_avoid(asked(planned.normal), asked(planned.abnormal)),
     )
 
 
 def asked(layout: Layout) -> Layout:
     """Return what the generator is told: a derived age says no more than the sizes it came from, and it learnt none."""
     return replace(layout, age_weeks=None, age_derived=False) if layout.age_derived else layout
-
-
-def avoided(layout: Layout, normal: Layout) -> Layout | None:
-    """Return the normal layout where something is to be absent: to leave it unasked is not to ask for its absence."""
-    return asked(normal) if layout.absent else None

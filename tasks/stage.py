@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from fetalflex.artifacts import atomic, read_json, tree_sha256, write_json
+from fetalflex.artifacts import atomic, read_json, tree_sha256, write_json, writing_folder
 from fetalflex.errors import FetalFlexError, WorkspaceError
 from fetalflex.params import Compute, Params
 from tasks import fingerprints
@@ -75,18 +75,6 @@ class StageRun:
             )
         for output, source in files.items():
             _place(source, self.root / output)
-
-
-@contextmanager
-def writing_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `target` when the block succeeds."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    yield partial
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
 
 
 def _place(source: Path, target: Path) -> None:

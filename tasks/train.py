@@ -1,9 +1,9 @@
 """Training of the generator on the training group, conditioned on the aligned layout encoder."""
 
-from fetalflex.artifacts import tree_sha256
+from fetalflex.artifacts import tree_sha256, writing_folder
 from fetalflex.imports import light_diffusers
 from tasks.cases import read_cases
-from tasks.stage import StageRun, writing_folder
+from tasks.stage import StageRun
 from tasks.tracking import Tracker
 from tasks.training import drive, write_curve
 

@@ -70,15 +70,18 @@ def measure_anomaly(layout: Layout, name: str, setting: Setting | None = None) -
 
 def check_anomaly(layout: Layout, anomaly: Anomaly, severity: float) -> None:
     """Raises: AnomalyError where the severity is out of range, or plane or structures are not the anomaly's."""
+    check_possible(anomaly, layout.plane, severity)
+    require(layout, anomaly.name, anomaly.needs)
+
+
+def check_possible(anomaly: Anomaly, plane: str, severity: float) -> None:
+    """Raises: AnomalyError where no layout of that plane could show the anomaly at that severity."""
     low, high = anomaly.severity
     if not low <= severity <= high:
         wanted = f"{low:g}" if low == high else f"{low:g} to {high:g}"
         raise AnomalyError(f"{anomaly.name}: severity {severity:g} {anomaly.unit}; expected {wanted}")
-    if layout.plane not in anomaly.planes:
-        raise AnomalyError(
-            f"{anomaly.name}: cannot be shown on plane {layout.plane!r}; expected {', '.join(anomaly.planes)}"
-        )
-    require(layout, anomaly.name, anomaly.needs)
+    if plane not in anomaly.planes:
+        raise AnomalyError(f"{anomaly.name}: cannot be shown on plane {plane!r}; expected {', '.join(anomaly.planes)}")
 
 
 def ventriculomegaly_grade(width_mm: float) -> str:

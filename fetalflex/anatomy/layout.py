@@ -203,6 +203,20 @@ def rasterize(layout: Layout, size: int) -> LayoutMaps:
     return LayoutMaps(maps, kinds, boxes, absent)
 
 
+def changed_region(before: Layout, after: Layout, size: int) -> Mask:
+    """Return bool [size, size], true where two drawn layouts differ; of what is taken away, its place."""
+    differs = rasterize(before, size).maps != rasterize(after, size).maps
+    return np.asarray(differs.any(axis=0))
+
+
+def to_avoid(normal: Layout, asked: Layout) -> Layout | None:
+    """Return the normal layout where `asked` takes a structure away, else None.
+
+    To leave a structure unasked is not to ask for its absence.
+    """
+    return normal if asked.absent - normal.absent else None
+
+
 def box_mask(box: Box, extent: float, size: int) -> Mask:
     """Return bool [size, size]: pixels whose centre lies in the box; never empty for a box inside the canvas."""
     centres = (np.arange(size) + 0.5) * extent / size

@@ -26,6 +26,11 @@ class Structure:
     echogenicity: float
     seen_normally: bool = True
 
+    @property
+    def is_fluid(self) -> bool:
+        """Whether it is darker than all tissue around it."""
+        return self.echogenicity < 0.3
+
 
 @dataclass(frozen=True)
 class Plane:

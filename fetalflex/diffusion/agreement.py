@@ -118,11 +118,11 @@ def outline(item: LayoutObject, extent: float, pixels: Pixels, chance: Probabili
 def _contrast(structure: str, pixels: Pixels, inside: Mask, outside: Mask) -> npt.NDArray[np.float64]:
     """Return the log-likelihood ratio [S, S] of two normal grey-level models, within +-2; 0 where it does not apply."""
     grey = pixels.astype(np.float64) / 255
-    echogenicity = STRUCTURES[structure_index(structure)].echogenicity
-    if inside.sum() < 8 or outside.sum() < 8 or 0.3 <= echogenicity <= 0.7:
+    expected = STRUCTURES[structure_index(structure)]
+    if inside.sum() < 8 or outside.sum() < 8 or not (expected.is_fluid or expected.echogenicity > 0.7):
         return np.zeros(grey.shape)  # too few pixels, or a structure that is neither darker nor brighter as a whole
     mean_in, mean_out = grey[inside].mean(), grey[outside].mean()
-    if (mean_in < mean_out) != (echogenicity < 0.3):
+    if (mean_in < mean_out) != expected.is_fluid:
         return np.zeros(grey.shape)
     std_in, std_out = max(grey[inside].std(), 0.03), max(grey[outside].std(), 0.03)
     ratio = 0.5 * (((grey - mean_out) / std_out) ** 2 - ((grey - mean_in) / std_in) ** 2) + np.log(std_out / std_in)

@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fetalflex.anatomy.layout import Layout
-from fetalflex.anatomy.ontology import STRUCTURES, structure_index
+from fetalflex.anatomy.ontology import structure
 from fetalflex.diffusion.objective import Velocity, clean_estimate
 
-FLUID = 0.3  # what has a lower echogenicity is fluid
 EARLY, LATE = 0.95, 0.15  # at later times the denoiser alone draws texture and borders
 _LEVEL, _SURROUNDINGS, _WINDOW = 0.1, 4, 5
 
@@ -26,7 +25,7 @@ def fluid_regions(layouts: Sequence[Layout], size: int) -> Tensor:
     regions = np.zeros((len(layouts), 1, size, size), np.float32)
     for region, layout in zip(regions, layouts, strict=True):
         for item in layout.objects:
-            if item.edited and STRUCTURES[structure_index(item.structure)].echogenicity < FLUID:
+            if item.edited and structure(item.structure).is_fluid:
                 region[0][item.draw(layout.extent, size)] = 1
     return torch.from_numpy(regions)
 

@@ -6,7 +6,7 @@ depend on its company. Agreement is always with the *asked* layout; the adapted 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -79,11 +79,20 @@ def sample_images(
     """
     if guide.role != "guide":
         raise ModelError(f"sampling may use the segmenter 'guide' alone; found {guide.role!r}")
-    if params.steering and generator.denoiser.shape(generator.size)[0] != 1:
-        raise ModelError("steering needs a generator of pixels; expected sample.steering 0 for one of latents")
+    for name in ("steering", "darkening"):
+        if getattr(params, name) and generator.denoiser.shape(generator.size)[0] != 1:
+            raise ModelError(f"{name} needs a generator of pixels; expected sample.{name} 0 for one of latents")
     check_requests(requests, generator)
     sampler = _Sampler(generator, guide, params, seed)
     return [state.result() for state in sampler.fine(sampler.coarse(requests))]
+
+
+def stream_images(
+    generator: Generator, guide: Segmenter, requests: Sequence[SampleRequest], params: Sample, seed: int
+) -> Iterator[SampleResult]:
+    """Yield the results of `sample_images` in order, each batch as soon as it is there."""
+    for chunk in _chunks(requests, params.batch_size):
+        yield from sample_images(generator, guide, chunk, params, seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,10 +214,8 @@ class _Sampler:
         field = guided(self.codes, layouts, [r.avoided for r in batch], params.guidance, params.guidance_until)
         if not params.darkening:
             return field
-        fluid = fluid_regions([r.layout for r in batch], self.generator.size).to(self.device)
-        if fluid.shape[-1] != self.denoiser.shape(self.generator.size)[-1]:
-            return field  # latents have no grey
-        return anechoic(field, fluid, params.darkening)
+        fluid = fluid_regions([r.layout for r in batch], self.generator.size)
+        return anechoic(field, fluid.to(self.device), params.darkening)
 
     def _canvas(self, batch: list[SampleRequest], regions: list[Mask | None]) -> Canvas:
         """Return references and regions; an image without a reference may change everywhere."""

@@ -24,7 +24,7 @@ from torch import nn
 
 from fetalflex.anatomy.layout import Layout
 from fetalflex.artifacts import read_json
-from fetalflex.diffusion.two_stage import Pixels, SampleRequest, SampleResult, sample_images
+from fetalflex.diffusion.two_stage import Pixels, SampleRequest, SampleResult, stream_images
 from fetalflex.errors import ArtifactError, ModelError
 from fetalflex.masks.segmenter import Segmenter
 from fetalflex.model.checkpoint import PICKLES
@@ -204,12 +204,10 @@ class FetalFlexPipeline(DiffusionPipeline):
     ) -> Iterator[SampleResult]:
         """Yield results batch by batch, in order, with diffusers' progress bar."""
         chosen = self.sampling if params is None else params
-        step = chosen.batch_size
         with self.progress_bar(total=len(requests)) as bar:
-            for start in range(0, len(requests), step):
-                batch = requests[start : start + step]
-                yield from sample_images(self.generator, self.guide.segmenter, batch, chosen, seed)
-                bar.update(len(batch))
+            for result in stream_images(self.generator, self.guide.segmenter, requests, chosen, seed):
+                yield result
+                bar.update()
 
     def sha256(self) -> str:
         """Return `model_sha256` of this model."""

@@ -21,7 +21,6 @@ from fetalflex.quality.control import dice
 from fetalflex.rng import generator
 
 Masks = npt.NDArray[np.bool_]
-_FLUID = 0.3  # echogenicity below which a structure is darker than what surrounds it
 _MINOR_PART = 0.25  # of the largest part's area: what is smaller is the judge's noise
 
 
@@ -173,7 +172,7 @@ def _row(
     error = np.array([r.measured - r.asked for r in asked])
     reached = np.array([float(ANOMALIES[name].is_reached(r.measured)) if known else np.nan for r in asked])
     judge = np.array([r.measured - r.asked for r in readings[1]] or [np.nan])
-    fluid = structure(ANOMALIES[name].structure).echogenicity < _FLUID
+    fluid = structure(ANOMALIES[name].structure).is_fluid
     greys = [(r.grey, r.grey_before) for r in asked if fluid] or [(np.nan, np.nan)]
     random = generator(seed, "anomaly", name)
     return AnomalyControl(

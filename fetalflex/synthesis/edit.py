@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import numpy as np
 
 from fetalflex import __version__, rng
 from fetalflex.anatomy.anomalies import apply_anomalies, find_anomaly
-from fetalflex.anatomy.layout import Layout, LayoutObject
+from fetalflex.anatomy.layout import Layout, LayoutObject, changed_region, to_avoid
 from fetalflex.anatomy.ontology import plane_index
-from fetalflex.artifacts import read_json, write_json
+from fetalflex.artifacts import read_json, write_json, writing_folder
 from fetalflex.diffusion.two_stage import SampleRequest
 from fetalflex.errors import LayoutError, UsageError
 from fetalflex.masks.segmenter import predicted_structures
@@ -23,7 +22,7 @@ from fetalflex.synthesis.generate import known
 from fetalflex.synthesis.models import Model
 from fetalflex.synthesis.outputs import write_png
 from fetalflex.synthesis.picture import Picture
-from fetalflex.synthesis.requests import Ask, avoided, changed, check_ask
+from fetalflex.synthesis.requests import Ask, check_ask
 
 SURE, UNSURE = 0.9, 0.5
 _LEAST_CONFIDENCE = 0.5
@@ -131,7 +130,7 @@ def edit_picture(model: Model, asked: Edit, target: Path) -> dict[str, Any]:
     normal = _stated(normal, asked)
     edited = apply_anomalies(normal, asked.anomalies, rng.generator(asked.seed, "edit"))
     size, canvas = model.generator.size, asked.picture.canvas(model.generator.size)
-    region = changed(normal, edited, size)
+    region = changed_region(normal, edited, size)
     if not region.any():
         raise LayoutError(f"the anomaly changes nothing that can be seen at {size} pixels; ask for a larger severity")
     sha256 = model.sha256()
@@ -139,7 +138,7 @@ def edit_picture(model: Model, asked: Edit, target: Path) -> dict[str, Any]:
     if _is_finished(target, about):
         done: dict[str, Any] = read_json(target / "edit.json")
         return done
-    (result,) = model.stream([SampleRequest("edit", edited, canvas, region, avoided(normal, edited))], asked.seed)
+    (result,) = model.stream([SampleRequest("edit", edited, canvas, region, to_avoid(normal, edited))], asked.seed)
     grown = region if result.region is None else result.region
     summary = about | {
         "plane": found.plane, "plane_given": found.given, "plane_confidence": known(found.confidence or float("nan")),
@@ -196,17 +195,10 @@ def _write(
     layouts: dict[str, Layout],
     summary: dict[str, Any],
 ) -> None:
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with writing_folder(target) as partial:
         for name, pixels in images.items():
             write_png(partial / f"{name}.png", pixels)
             write_png(partial / "model" / f"{name}.png", small[name])
         for name, layout in layouts.items():
             (partial / f"layout_{name}.json").write_text(layout.to_json() + "\n", encoding="utf-8")
         write_json(partial / "edit.json", summary)
-        if target.is_dir():
-            target.rmdir()
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

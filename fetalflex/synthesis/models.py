@@ -1,12 +1,12 @@
 """Where the model comes from, and the folder that it is exported to."""
 
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fetalflex.anatomy.layout import Layout
+from fetalflex.artifacts import writing_folder
 from fetalflex.errors import ModelError, UsageError
 from fetalflex.imports import light_diffusers
 from fetalflex.params import Sample
@@ -14,7 +14,7 @@ from fetalflex.synthesis.card import Facts, Figure, Origin, model_card, write_ca
 from fetalflex.synthesis.shapes import fit_shapes
 
 with light_diffusers():
-    from fetalflex.diffusion.two_stage import SampleRequest, SampleResult, sample_images
+    from fetalflex.diffusion.two_stage import SampleRequest, SampleResult, stream_images
     from fetalflex.masks.segmenter import Segmenter
     from fetalflex.model.generator import Generator
     from fetalflex.model.pipeline import INDEX, FetalFlexPipeline, model_sha256
@@ -33,9 +33,7 @@ class Model:
 
     def stream(self, requests: Sequence[SampleRequest], seed: int) -> Iterator[SampleResult]:
         """Yield results in order, each batch as soon as it is there."""
-        for start in range(0, len(requests), self.sampling.batch_size):
-            batch = requests[start : start + self.sampling.batch_size]
-            yield from sample_images(self.generator, self.guide, batch, self.sampling, seed)
+        return stream_images(self.generator, self.guide, requests, self.sampling, seed)
 
     def sha256(self) -> str:
         """Return a hash of what decides an image beside its request; see `model_sha256`."""
@@ -91,15 +89,7 @@ def export_model(
         dict(sorted(planes.items())), tuple(pipeline.config.vocabulary)[1:], origins, figures,
         pipeline.plane_reader is not None,
     )  # fmt: skip
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
+    with writing_folder(target) as partial:
         pipeline.save_pretrained(partial)
         write_card(partial, model_card(facts))
-        if target.is_dir():
-            target.rmdir()
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return facts

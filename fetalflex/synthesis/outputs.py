@@ -34,7 +34,7 @@ class Made:
 
 
 class Writer(Protocol):
-    """Writes images of one format. `done` says which of an earlier run's rows still hold, given all planned ids."""
+    """Writes images of one format; `close` writes what is held back."""
 
     def add(self, made: Made) -> None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fetalflex import rng
-from fetalflex.anatomy.anomalies import apply_anomalies, find_anomaly
-from fetalflex.anatomy.layout import Layout, Mask, rasterize
+from fetalflex.anatomy.anomalies import apply_anomalies, check_possible, find_anomaly
+from fetalflex.anatomy.layout import Layout, Mask, changed_region, rasterize, to_avoid
 from fetalflex.anatomy.ontology import plane
 from fetalflex.anatomy.statistics import FRAMES, fit_statistics, sample_layout
 from fetalflex.anatomy.variation import vary_layout
@@ -57,15 +57,7 @@ def check_ask(ask: Ask, vocabulary: Sequence[str]) -> None:
     if ask.age_weeks is not None and not 4 <= ask.age_weeks <= 45:
         raise UsageError(f"age {ask.age_weeks:g} weeks; expected 4 to 45")
     for name, severity in ask.anomalies:
-        found = find_anomaly(name)
-        low, high = found.severity
-        if ask.plane not in found.planes:
-            raise AnomalyError(
-                f"{name}: cannot be shown on plane {ask.plane!r}; expected {', '.join(found.planes)}"
-            )  # fmt: skip
-        if not low <= severity <= high:
-            wanted = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-            raise AnomalyError(f"{name}: severity {severity:g} {found.unit}; expected {wanted}")
+        check_possible(find_anomaly(name), ask.plane, severity)
 
 
 def drawn_from_shapes(shapes: Mapping[str, object]) -> Draw:
@@ -140,23 +132,11 @@ def _request(image_id: str, normal: Layout, ask: Ask, size: int, random: np.rand
     asked = apply_anomalies(normal, ask.anomalies, random) if ask.anomalies else normal
     region = None
     if ask.reference is not None:
-        region = changed(normal, asked, size) if ask.anomalies else covered(asked, size)
+        region = changed_region(normal, asked, size) if ask.anomalies else covered(asked, size)
         if not region.any():
             raise LayoutError("the layout asks for nothing that the reference could show; expected at least one object")
     shown = asked.boxes_only() if ask.boxes_only else asked
-    return SampleRequest(image_id, shown, ask.reference, region, avoided(normal, asked))
-
-
-def avoided(normal: Layout, asked: Layout) -> Layout | None:
-    """Return what an image must not follow: the normal layout, where an anomaly takes a structure away; else None."""
-    return normal if asked.absent - normal.absent else None
-
-
-def changed(before: Layout, after: Layout, size: int) -> Mask:
-    """Return bool [size, size]: where two layouts ask for different things."""
-    differs = rasterize(before, size).maps != rasterize(after, size).maps
-    result: Mask = np.asarray(differs.any(axis=0))
-    return result
+    return SampleRequest(image_id, shown, ask.reference, region, to_avoid(normal, asked))
 
 
 def covered(layout: Layout, size: int) -> Mask:

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from fetalflex.anatomy.anomalies import measure_anomaly
 from fetalflex.anatomy.editing import setting_of
-from fetalflex.anatomy.layout import Layout
+from fetalflex.anatomy.layout import Layout, changed_region
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES, plane_index, structure_index
 from fetalflex.anatomy.severities import KINDS
 from fetalflex.anatomy.statistics import frame_score
 from fetalflex.dataset import EXPERT, Cases
 from fetalflex.errors import TooFewCasesError
 from fetalflex.params import Params, parse
-from fetalflex.planning import Planned, can_show, changed_region, partner_id, plan_images, shares
+from fetalflex.planning import Planned, can_show, partner_id, plan_images, shares
 from tests.fetalflex.anatomy.test_catalogue import phantom_layout
 
 SIZE = 64

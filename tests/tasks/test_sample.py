@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fetalflex.anatomy.layout import changed_region, to_avoid
 from fetalflex.diffusion.two_stage import SampleResult
 from fetalflex.errors import AnomalyError
-from fetalflex.planning import Planned, changed_region, partner_id, plan_images
-from tasks.sample import _changes, asked, avoided, counterfactual, single
+from fetalflex.planning import Planned, partner_id, plan_images
+from tasks.sample import _changes, asked, counterfactual, single
 from tests.fetalflex.test_planning import MIXED, SIZE, VENTRICULOMEGALY, params
 
 GREY = np.full((SIZE, SIZE), 90, np.uint8)
@@ -60,7 +61,7 @@ def test_a_derived_age_is_not_told_to_the_generator() -> None:
     assert asked(layout).age_weeks is None
     stated = replace(layout, age_derived=False)
     assert asked(stated) is stated
-    assert avoided(layout, stated) is None
+    assert to_avoid(stated, layout) is None
 
 
 def test_the_table_holds_up_to_two_anomalies_with_their_units() -> None:

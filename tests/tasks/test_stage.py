@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from fetalflex.artifacts import writing_folder
 from fetalflex.errors import WorkspaceError
 from fetalflex.params import preset_text
 from tasks import stage as harness
-from tasks.stage import StageRun, open_stage, stage_definition, writing_folder
+from tasks.stage import StageRun, open_stage, stage_definition
 from tasks.workspace import load_params
 
 ROOT = Path(__file__).parents[2]

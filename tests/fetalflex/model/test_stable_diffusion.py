@@ -229,7 +229,7 @@ def test_our_sampler_works_on_latents_and_edits_keep_their_outside(folder: Path)
         SampleRequest("a", tiny.layout(boxed=True)),
         SampleRequest("b", tiny.layout(), reference, region),
     ]
-    asked = tiny.SAMPLE.model_copy(update={"repaint_margin_px": 1})
+    asked = tiny.SAMPLE.model_copy(update={"repaint_margin_px": 1, "darkening": 0.0})
     plain, edited = sample_images(generator, tiny.segmenter(), requests, asked, 5)
     assert plain.image.shape == (tiny.SIZE, tiny.SIZE)
     assert edited.region is not None
@@ -237,5 +237,6 @@ def test_our_sampler_works_on_latents_and_edits_keep_their_outside(folder: Path)
     assert not np.array_equal(edited.image, reference)
     again = sample_images(generator, tiny.segmenter(), requests[:1], asked, 5)[0]
     assert np.array_equal(again.image, plain.image)
-    with pytest.raises(ModelError, match="steering needs a generator of pixels"):
-        sample_images(generator, tiny.segmenter(), requests, asked.model_copy(update={"steering": 0.5}), 5)
+    for name in ("steering", "darkening"):
+        with pytest.raises(ModelError, match=f"{name} needs a generator of pixels"):
+            sample_images(generator, tiny.segmenter(), requests, asked.model_copy(update={name: 0.5}), 5)
