@@ -26,7 +26,6 @@ from fetalflex.ingest import worker
 from fetalflex.ingest.bucket import PRELOAD
 from fetalflex.params import Center
 
-MEBIBYTE = 2**20
 HANG_S = 700.0  # a file's own limit is 300 s of a processor, in a worker and at most once more in a fresh one
 CENTER = Center(title="Mutated files", licence="none", planes={"brain": "brain"}).model_dump(mode="json")
 
