@@ -14,18 +14,19 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.sampling import expert_layout
+from benchmarks.packed import expert_layout, unpack
 from fetalflex import rng
 from fetalflex.anatomy.layout import rasterize
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES, structure_index
 from fetalflex.artifacts import write_json
-from fetalflex.dataset import EXPERT, Cases, marked_share
+from fetalflex.dataset import EXPERT, Cases, marked_share, patient_names
 from fetalflex.diffusion.train import Run, train_generator
 from fetalflex.diffusion.two_stage import SampleRequest, sample_images
 from fetalflex.masks.segmenter import Segmenter
@@ -37,14 +38,13 @@ from fetalflex.quality import fidelity
 from fetalflex.quality.bootstrap import Interval, cluster_numbers, percentile_interval
 from fetalflex.quality.control import control_dice, image_means
 from fetalflex.quality.features import CachedEncoder, InceptionEncoder
-from tasks.cases import patient_names
 
 ARMS, SHOWN, DRAWS, PROBE_STEPS = ("with", "without"), ("head", "csp", "lateral-ventricle"), 2000, 6
 
 
 def last(steps: Iterable, label: str, total: int, every: int = 50):
     """Run a training to its end, telling how far it is; return what was trained."""
-    trained, start = None, time.monotonic()
+    trained, start = None, time.monotonic()  # the clock of the progress lines
     for step in steps:
         trained = step.trained
         if step.step % every == 0 or step.step == total:
@@ -89,38 +89,41 @@ def plan(out: Path, cases: Cases, args: argparse.Namespace) -> tuple[Prealign, T
     return prealign, train, kept
 
 
-def trained(
-    folder: Path, arm: str, cases: Cases, params: tuple[Prealign, Train, dict], seed: int, threads: int
-) -> Generator:
+def trained(folder: Path, arm: str, cases: Cases, params: tuple[Prealign, Train, dict], where: Run) -> Generator:
     """Return an arm's generator of a seed: the kept one, or a new one."""
     if (folder / "generator" / "config.json").is_file():
         return Generator.load(folder / "generator")
     prealign, train, kept = params
+    seed, threads, device = where.seed, where.threads, where.device
     if arm == "with":
-        steps = train_aligner(cases, prealign, train.patch, seed, Where(folder / "align-state", threads))
-        aligner: Aligner = last(steps, f"{folder.name} alignment", prealign.steps)
+        steps = train_aligner(cases, prealign, train.patch, seed, Where(folder / "align-state", threads, device))
+        aligner: Aligner = last(steps, f"{folder.name} alignment", prealign.steps, 500).to("cpu")
         total = train.steps
     else:
         aligner, total = new_aligner(cases, prealign, train.patch, seed), train.steps + kept["further_steps"]
     longer = train.model_copy(update={"steps": total})
-    run = Run(seed, folder / "train-state", threads)
-    generator = last(train_generator(cases, aligner, longer, run), folder.name, total)
+    run = Run(seed, folder / "train-state", threads, device)
+    generator = last(train_generator(cases, aligner, longer, run), folder.name, total, 500)
     generator.save(folder / "partial")
     (folder / "partial").rename(folder / "generator")
     return generator
 
 
-def made(folder: Path, generator: Generator, guide: Segmenter, asked: list[SampleRequest], how: str) -> np.ndarray:
-    """Return the images that a generator makes of the requests: the kept ones, or new ones. `how`: JSON of `Sample`."""
-    path = folder / "images.npz"
-    if path.is_file():
-        with np.load(path, allow_pickle=False) as kept:
-            if kept["ids"].tolist() == [r.image_id for r in asked] and str(kept["how"]) == how:
-                return kept["images"]
+def kept_images(path: Path, asked: list[SampleRequest], how: str) -> np.ndarray | None:
+    """Return the images of these requests that were made in this way before; None where there are none."""
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as kept:
+        same = kept["ids"].tolist() == [r.image_id for r in asked] and str(kept["how"]) == how
+        return kept["images"] if same else None
+
+
+def made(path: Path, generator: Generator, guide: Segmenter, asked: list[SampleRequest], how: str) -> np.ndarray:
+    """Return the images that a generator makes of the requests, and keep them. `how`: JSON of `Sample`."""
     images = np.stack([r.image for r in sample_images(generator, guide, asked, Sample(**json.loads(how)), 7)])
-    partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, images=images, ids=np.array([r.image_id for r in asked]), how=how)
-    partial.rename(path)
+    unfinished = path.with_suffix(".partial.npz")
+    np.savez_compressed(unfinished, images=images, ids=np.array([r.image_id for r in asked]), how=how)
+    unfinished.rename(path)
     return images
 
 
@@ -174,6 +177,32 @@ def table(dice: dict[str, np.ndarray], kids: dict[str, list[float]], differences
     return "\n".join([*lines, "| with - without | " + " | ".join(cells) + " |"])
 
 
+def variants(args: argparse.Namespace, requests: list[SampleRequest]) -> dict[str, tuple[list[SampleRequest], str]]:
+    """Return what every training is asked for, by name: requests, and JSON of `Sample`. `""` is the arms' own."""
+    asked = {"": (requests, args.sample)}
+    for text in args.variant:
+        name, _, how = text.partition("=")
+        if name.startswith("boxes"):
+            asked[name] = ([replace(r, layout=r.layout.boxes_only()) for r in requests], how)
+        else:
+            asked[name] = (requests, how)
+    return asked
+
+
+def sampled(
+    folder: Path, asked: dict[str, tuple[list[SampleRequest], str]], guide: Segmenter, train: Callable[[], Generator]
+) -> dict[str, np.ndarray]:
+    """Return the images of one training, by variant; it is trained only where some are missing."""
+    paths = {name: folder / f"images{'-' if name else ''}{name}.npz" for name in asked}
+    found = {name: kept_images(paths[name], *what) for name, what in asked.items()}
+    missing = [name for name, images in found.items() if images is None]
+    generator = train() if missing else None
+    if generator is not None:
+        generator.denoiser.to(next(guide.parameters()).device)
+        found |= {name: made(paths[name], generator, guide, *asked[name]) for name in missing}
+    return {name: images for name, images in found.items() if images is not None}
+
+
 @dataclass(frozen=True, eq=False)
 class Question:
     """What every generator is asked for: test cases, and their layouts as requests, maps [N, K, S, S], kinds [N, K]."""
@@ -207,18 +236,26 @@ def scores(judge: Segmenter, question: Question, images: np.ndarray) -> np.ndarr
     return np.stack([*(found[:, structure_index(n)] for n in SHOWN), image_means(found)], 1)
 
 
-def distances(
-    cases: Cases, question: Question, pictures: dict[tuple[str, int], np.ndarray], keep: Path
-) -> tuple[dict[str, list[float]], Interval]:
-    """Return each training's KID against the real test images of these planes, and the paired difference."""
-    encoder = CachedEncoder(InceptionEncoder(batch=32), keep)
-    held = cases.of_group("test")
-    held = held.take(np.isin(held.planes, np.unique(question.cases.planes)) & (marked_share(held) <= 0.05))
-    real = fidelity.Sample(encoder.features(held.images), patient_names(held))
-    sides = {k: fidelity.Sample(encoder.features(v), question.patients) for k, v in pictures.items()}
-    seeds = sorted({seed for _, seed in pictures})
-    kids = {arm: [fidelity.kid(real.features, sides[arm, s].features) for s in seeds] for arm in ARMS}
-    return kids, kid_difference(real, [(sides["with", s], sides["without", s]) for s in seeds])
+class Distances:
+    """KID against the real test images of the planes that are asked for."""
+
+    def __init__(self, cases: Cases, question: Question, keep: Path) -> None:
+        self.encoder, self.patients = CachedEncoder(InceptionEncoder(batch=32), keep), question.patients
+        held = cases.of_group("test")
+        held = held.take(np.isin(held.planes, np.unique(question.cases.planes)) & (marked_share(held) <= 0.05))
+        self.real = fidelity.Sample(self.encoder.features(held.images), patient_names(held))
+
+    def of(self, images: np.ndarray) -> fidelity.Sample:
+        """Return the features of images of the question."""
+        return fidelity.Sample(self.encoder.features(images), self.patients)
+
+    def kid(self, images: np.ndarray) -> float:
+        """Return their KID."""
+        return fidelity.kid(self.real.features, self.of(images).features)
+
+    def difference(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> Interval:
+        """Return the KID of the first less that of the second, over trainings."""
+        return kid_difference(self.real, [(self.of(one), self.of(other)) for one, other in pairs])
 
 
 def arguments() -> argparse.Namespace:
@@ -236,46 +273,73 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--prealign", default="{}", help="JSON of further parameters of the section prealign")
     parser.add_argument("--sample", default='{"budget": 12, "agreement": 0.0}', help="JSON of the section sample")
     parser.add_argument("--images", type=int, default=96, help="layouts per training")
+    parser.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="NAME=JSON",
+        help="more ways to sample: JSON "
+        "of the section sample; where NAME begins with `boxes`, boxes are asked for alone",
+    )
+    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=ARMS, help="with --train-only: these alone")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-kid", action="store_true", help="leave Inception out")
     return parser.parse_args()
 
 
+def compared(
+    sides: tuple[list[np.ndarray], list[np.ndarray]], judge: Segmenter, question: Question, distances: Distances | None
+) -> tuple[dict[str, np.ndarray], dict[str, list[float]], dict[str, Interval]]:
+    """Return Dice [trainings, N, columns] and KID of two sides of paired trainings, and the differences' intervals."""
+    dice = dict(zip(ARMS, (np.stack([scores(judge, question, i) for i in side]) for side in sides), strict=True))
+    paired = dice[ARMS[0]] - dice[ARMS[1]]
+    found = {n: hierarchical(paired[..., i], question.patients) for i, n in enumerate([*SHOWN, "all"])}
+    kids: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    if distances is not None:
+        kids = {arm: [distances.kid(i) for i in side] for arm, side in zip(ARMS, sides, strict=True)}
+        found["kid"] = distances.difference(list(zip(*sides, strict=True)))
+    return dice, kids, found
+
+
 def main() -> None:
-    """Train what is missing, sample, measure, print the table."""
+    """Train what is missing, sample, measure, print the tables."""
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
-    cases, models = Cases.load(args.cases), args.workspace / "models"
-    judge, guide = Segmenter.load(models / "judge"), Segmenter.load(models / "guide")
+    cases = unpack(args.cases) if args.cases.suffix == ".zip" else Cases.load(args.cases)
+    judge, guide = (Segmenter.load(args.workspace / "models" / name) for name in ("judge", "guide"))
     training, question = cases.of_group("train"), ask(cases, judge, args.images)
-    params, pictures = plan(args.out, training, args), {}
-    for seed, arm in itertools.product(args.seeds, ARMS):
-        folder = args.out / f"{arm}-{seed}"
+    params, asked = plan(args.out, training, args), variants(args, question.requests)
+    pictures: dict[tuple[str, int], dict[str, np.ndarray]] = {}
+    for seed, arm in itertools.product(args.seeds, args.arms):
+        folder, where = args.out / f"{arm}-{seed}", Run(seed, None, args.threads, args.device)
         folder.mkdir(exist_ok=True)
-        generator = trained(folder, arm, training, params, seed, args.threads)
-        pictures[arm, seed] = made(folder, generator, guide, question.requests, args.sample)
+        train = partial(trained, folder, arm, training, params, where)
+        pictures[arm, seed] = sampled(folder, asked, guide.to(args.device), train)
         print(f"{folder.name}: {len(question.requests)} images", flush=True)
     if args.train_only:
         return
-    shown, own = [*SHOWN, "all"], scores(judge, question, question.cases.images)
-    dice = {arm: np.stack([scores(judge, question, pictures[arm, s]) for s in args.seeds]) for arm in ARMS}
-    paired = dice["with"] - dice["without"]
-    differences = {n: hierarchical(paired[..., i], question.patients) for i, n in enumerate(shown)}
-    kids: dict[str, list[float]] = {arm: [] for arm in ARMS}
-    if not args.no_kid:
-        kids, differences["kid"] = distances(cases, question, pictures, args.out / "features")
-    prealign, train, kept = params
+    own = scores(judge, question, question.cases.images)
+    distances = None if args.no_kid else Distances(cases, question, args.out / "features")
+    prealign, train_params, kept = params
     patients = len(np.unique(question.patients))
     print(f"\n{len(args.seeds)} trainings each; {len(question.requests)} layouts of {patients} patients")
     print(
-        f"an alignment step costs {kept['ratio']:.2f} of a training step; with: {prealign.steps} + {train.steps} steps,"
+        f"an alignment step costs {kept['ratio']:.2f} of a training step; with: {prealign.steps} + "
+        f"{train_params.steps} steps,"
     )
-    print(f"without: {train.steps + kept['further_steps']} steps")
-    print("judge on the real images:", {n: round(mean(own[:, i]), 3) for i, n in enumerate(shown)})
+    print(f"without: {train_params.steps + kept['further_steps']} steps")
+    print("judge on the real images:", {n: round(mean(own[:, i]), 3) for i, n in enumerate([*SHOWN, "all"])})
+    sides = tuple([pictures[arm, s][""] for s in args.seeds] for arm in ARMS)
+    dice, kids, differences = compared(sides, judge, question, distances)
     print("per training:", {a: [round(mean(d[:, -1]), 3) for d in dice[a]] for a in ARMS}, kids)
     result = table(dice, kids, differences)
     (args.out / "table.md").write_text(result + "\n")
     print(result)
+    for name in [n for n in asked if n]:
+        sides = tuple([pictures[arm, s][v] for arm in ARMS for s in args.seeds] for v in (name, ""))
+        print(f"\n{name} (as `with`) beside the arms' own sampling (as `without`), all trainings:")
+        print(table(*compared(sides, judge, question, distances)))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from ruamel.yaml import YAML
 
+from benchmarks.packed import expert_layout
 from fetalflex import rng
 from fetalflex.anatomy.layout import Layout, rasterize
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES, structure_index
@@ -99,13 +100,6 @@ def load_world(root: Path, keep: Path, count: int, params: Sample) -> World:
         Generator.load(models / "generator"), Segmenter.load(models / "guide"), Segmenter.load(models / "judge"),
         cases.take(chosen), real, keep, params,
     )  # fmt: skip
-
-
-def expert_layout(cases: Cases, index: int) -> Layout:
-    """Return the case's layout with its experts' outlines alone."""
-    layout = cases.layout(index)
-    kept = tuple(o for o in layout.objects if cases.sources[index, structure_index(o.structure)] == EXPERT)
-    return replace(layout, objects=kept)
 
 
 def run_arm(world: World, name: str, requests: Sequence[SampleRequest], params: Sample) -> Arm:

@@ -32,7 +32,7 @@ def bare_loop(cases: Cases, aligner, params: Train, device: str):
     """Return a function that takes one forward and backward pass on one batch in memory."""
     denoiser, _ = new_backbone(cases.size, aligner, params, 0)
     denoiser.to(device)
-    batch = Batches(cases, aligner.vocabulary, params, 0, denoiser).draw(0, device)
+    batch = Batches(cases, aligner.vocabulary, params, 0, denoiser, device).draw(0)
     objective = Objective(denoiser)
 
     def step() -> None:

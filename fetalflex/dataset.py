@@ -109,6 +109,11 @@ class Cases:
             raise ArtifactError(f"{path}: no packed cases ({error}); pack them again") from error
 
 
+def patient_names(cases: Cases) -> npt.NDArray[np.str_]:
+    """Return names of patients that are unique over centers."""
+    return np.char.add(np.char.add(cases.centers.astype(np.str_), "/"), cases.patients.astype(np.str_))
+
+
 def marked_share(cases: Cases) -> Array:
     """Return the share of each image's area (without padding) that marks cover: float64 [N]."""
     area = cases.valid.sum((1, 2))

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import dataframely as dy
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from fetalflex import tables
 from fetalflex.dataset import Cases, load_cases
+from fetalflex.dataset import patient_names as patient_names
 from fetalflex.errors import ArtifactError
 from fetalflex.params import Params
 from tasks.workspace import check_role, load_center
@@ -53,8 +52,3 @@ def read_cases(root: Path, params: Params) -> Cases:
 def read_synthetic(root: Path) -> pl.DataFrame:
     """Read the synthetic images."""
     return tables.read_shards((root / "data" / "synthetic").glob("images-*.parquet"), tables.Synthetic)
-
-
-def patient_names(cases: Cases) -> npt.NDArray[np.str_]:
-    """Return names of patients that are unique over centers."""
-    return np.char.add(np.char.add(cases.centers.astype(np.str_), "/"), cases.patients.astype(np.str_))

@@ -21,6 +21,7 @@ from fetalflex.model.generator import Generator
 from fetalflex.model.loop import Loop, Plan, open_devices
 from fetalflex.model.prealign import Aligner
 from fetalflex.params import Train
+from fetalflex.rng import derive_seed
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -33,13 +34,15 @@ _WEIGHT_DECAY = 0.01
 class Run:
     """Where and how a training runs. `threads` and `device` change the last bits of its result, `state_dir` nothing.
 
-    On `cuda`, each process that `accelerate launch` started takes its share of every batch.
+    On `cuda`, each process that `accelerate launch` started takes its share of every batch. `channels_last`: how the
+    network's tensors lie in memory, which some GPUs compute faster with.
     """
 
     seed: int
     state_dir: Path | None = None
     threads: int = 1
     device: str = "cpu"
+    channels_last: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,8 @@ def train_generator(cases: Cases, aligner: Aligner, params: Train, run: Run) -> 
     torch.set_num_threads(run.threads)
     denoiser, base = new_backbone(cases.size, aligner, params, run.seed)
     denoiser.to(devices.device)
+    if run.channels_last:
+        denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if params.gradient_checkpointing:
         denoiser.checkpoint_gradients()
     learner = denoiser.learner
@@ -78,7 +83,7 @@ def train_generator(cases: Cases, aligner: Aligner, params: Train, run: Run) -> 
     ema = Ema(learner, params.ema_decay)
     plan = Plan(params.steps, params.learning_rate, params.warmup_steps, params.checkpoint_every, digest, run.state_dir)
     loop = Loop(learner, prepared, plan, ema, devices)
-    batches = Batches(cases, aligner.vocabulary, params, run.seed, denoiser)
+    batches = Batches(cases, aligner.vocabulary, params, run.seed, denoiser, devices.device)
 
     def finished() -> Generator:
         ema.copy_to(learner)
@@ -87,7 +92,7 @@ def train_generator(cases: Cases, aligner: Aligner, params: Train, run: Run) -> 
     if loop.done == params.steps:
         yield TrainStep(loop.done, float("nan"), 0.0, float("nan"), finished())
     for step in loop.remaining():
-        batch = batches.draw(step, devices.device).share(devices)
+        batch = batches.draw(step).share(devices)
         loss = objective(batch)
         gradient = loop.update(step, loss)
         shown = float(devices.reduce(loss.detach(), "mean"))
@@ -137,25 +142,35 @@ class Batch:
 
 
 class Batches:
-    """The batches of a training, each a function of (seed, step) alone."""
+    """The batches of a training on its device, each a function of (seed, step) and the kind of device alone."""
 
-    def __init__(self, cases: Cases, vocabulary: tuple[str, ...], params: Train, seed: int, backbone: Backbone) -> None:
-        self.pictures, self.described = Pictures(cases, _MOVES), Described(cases, vocabulary)
-        self.params, self.seed, self.backbone = params, seed, backbone
+    def __init__(
+        self, cases: Cases, vocabulary: tuple[str, ...], params: Train, seed: int, backbone: Backbone,
+        device: torch.device | str = "cpu",
+    ) -> None:  # fmt: skip
+        self.pictures, self.described = Pictures(cases, _MOVES, device), Described(cases, vocabulary)
+        self.params, self.seed, self.backbone, self.device = params, seed, backbone, torch.device(device)
         self.count, self.shape = len(cases), backbone.shape(cases.size)
         self.chances = Dropping(params.drop_layout, params.drop_object, params.box_probability, params.drop_modality)
 
-    def draw(self, step: int, device: torch.device | str = "cpu") -> Batch:
+    def draw(self, step: int) -> Batch:
         """Return the batch of a step."""
         params, random = self.params, step_random(self.seed, "train", step)
         at = batch_positions(self.seed, step, self.count, params.batch_size)
-        clean, maps, hidden = self.pictures.draw(at, random, device)
+        clean, maps, hidden = self.pictures.draw(at, random)
         asked = drop_conditions(self.described.at(torch.from_numpy(at), maps), self.chances, random)
-        noise = torch.randn(len(at), *self.shape, generator=random)
+        noise = self._noise(len(at), step, random)
         t = self.backbone.training_times(len(at), random)
         if t is None:
             t = sample_times(len(at), params.time_mean, params.time_std, random)
-        return Batch(clean, noise.to(device), t.to(device), asked, hidden)
+        return Batch(clean, noise, t.to(self.device), asked, hidden)
+
+    def _noise(self, count: int, step: int, random: torch.Generator) -> Tensor:
+        """Return a step's noise [count, C, s, s]; a GPU draws its own, for a CPU's would take as long as the step."""
+        if self.device.type == "cpu":
+            return torch.randn(count, *self.shape, generator=random)
+        own = torch.Generator(self.device).manual_seed(derive_seed(self.seed, "noise", step))
+        return torch.randn(count, *self.shape, generator=own, device=self.device)
 
 
 class Objective(nn.Module):

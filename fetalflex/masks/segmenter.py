@@ -30,7 +30,7 @@ from fetalflex.model.batches import (
     to_signal,
 )  # fmt: skip
 from fetalflex.model.checkpoint import digest_of, load_weights, read_config, save_module
-from fetalflex.model.loop import Loop, Plan
+from fetalflex.model.loop import Loop, Plan, check_device
 from fetalflex.params import Masks
 
 BasicUNet = import_monai("monai.networks.nets").BasicUNet
@@ -116,12 +116,13 @@ class SegmenterStep:
 
 @dataclass(frozen=True)
 class SegmenterRun:
-    """Where and how a segmenter is trained. `threads` changes the last bits of its result, `state_dir` nothing."""
+    """Where and how a segmenter is trained. `threads` and `device` change the last bits of its result."""
 
     role: Role
     seed: int
     state_dir: Path | None = None
     threads: int = 1
+    device: str = "cpu"
 
 
 def train_segmenter(cases: Cases, params: Masks, run: SegmenterRun) -> Iterator[SegmenterStep]:
@@ -129,23 +130,25 @@ def train_segmenter(cases: Cases, params: Masks, run: SegmenterRun) -> Iterator[
 
     Raises: TooFewCasesError, ModelError for a checkpoint of another configuration.
     """
+    check_device(run.device)
     torch.set_num_threads(run.threads)
     seed = step_random(run.seed, "segmenter", run.role).initial_seed()
     shown = np.isin(cases.sources, (EXPERT, PREDICTED))
     trained = tuple(name for k, name in enumerate(STRUCTURE_NAMES) if shown[:, k].any())
     with first_weights(seed):
-        segmenter = Segmenter(params.channels, trained, run.role)
+        segmenter = Segmenter(params.channels, trained, run.role).to(run.device)
     optimizer = torch.optim.AdamW(segmenter.parameters(), lr=params.learning_rate, weight_decay=1e-4)
     digest = digest_of(params, role=run.role, seed=run.seed, data=cases_digest(cases))
     plan = Plan(params.steps, params.learning_rate, _WARMUP, params.checkpoint_every, digest, run.state_dir)
     loop = Loop(segmenter, optimizer, plan)
-    pictures, weight = Pictures(cases, _MOVES), torch.from_numpy(known_structures(cases))
+    pictures = Pictures(cases, _MOVES, run.device)
+    weight = torch.from_numpy(known_structures(cases)).to(run.device)
     if loop.done == params.steps:
         yield SegmenterStep(loop.done, float("nan"), float("nan"), segmenter.eval())
     for step in loop.remaining():
         at = batch_positions(seed, step, len(cases), params.batch_size)
         images, masks, hidden = pictures.draw(at, step_random(seed, "step", step))
-        loss, dice = segmentation_loss(segmenter(images), masks, weight[torch.from_numpy(at)], hidden)
+        loss, dice = segmentation_loss(segmenter(images), masks, weight[torch.from_numpy(at).to(run.device)], hidden)
         loop.update(step, loss)
         trained_now = segmenter.eval() if loop.is_last(step) else None
         yield SegmenterStep(step + 1, float(loss.detach()), dice, trained_now)

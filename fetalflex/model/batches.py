@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -145,27 +146,31 @@ class Pictures:
     """The images of cases and their maps, drawn in batches for a training.
 
     Only the structures that a batch shows are moved: most of the K maps are empty, and an empty map stays empty.
+    On a GPU the cases lie in its memory (K S^2 bytes each): sending maps at every step would take longer than the step.
     """
 
-    def __init__(self, cases: Cases, moves: Moves) -> None:
-        self.images, self.masks, self.moves = cases.images, cases.masks, moves
-        self.ignored = cases.ignored if cases.ignored.any() else None
+    def __init__(self, cases: Cases, moves: Moves, device: torch.device | str = "cpu") -> None:
+        self.device, self.moves = torch.device(device), moves
+        self.shown: npt.NDArray[np.bool_] = np.asarray(cases.masks.any((2, 3)), bool)
+        self.images, self.masks = self._held(cases.images), self._held(cases.masks)
+        self.ignored = self._held(cases.ignored) if cases.ignored.any() else None
 
-    def draw(
-        self, at: npt.NDArray[np.int64], random: torch.Generator, device: torch.device | str = "cpu"
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _held(self, values: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+
+    def draw(self, at: npt.NDArray[np.int64], random: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the moved images [B, 1, S, S], maps [B, K, S, S] and pixels that do not count [B, 1, S, S] or None.
 
         `random` is drawn from on the CPU, so that every device makes the same moves.
         """
-        masks = self.masks[at]
-        shown = np.flatnonzero(masks.any((0, 2, 3)))
-        maps = torch.from_numpy(masks[:, shown]).to(device).float()
-        hidden = None if self.ignored is None else torch.from_numpy(self.ignored[at])[:, None].to(device).float()
-        signal = to_signal(self.images[at]).to(device)
+        rows = torch.from_numpy(at).to(self.device)
+        shown = torch.from_numpy(np.flatnonzero(self.shown[at].any(0))).to(self.device)
+        maps = self.masks[rows[:, None], shown[None]].float()
+        hidden = None if self.ignored is None else self.ignored[rows][:, None].float()
+        signal = (self.images[rows].float() / 127.5 - 1.0)[:, None]
         signal, moved, hidden = augment_with(signal, maps, hidden, self.moves, random)
-        full = moved.new_zeros(len(at), masks.shape[1], *moved.shape[2:])
-        full[:, torch.from_numpy(shown).to(device)] = moved
+        full = moved.new_zeros(len(at), self.masks.shape[1], *moved.shape[2:])
+        full[:, shown] = moved
         return signal, full, hidden
 
 
