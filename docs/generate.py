@@ -145,6 +145,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "title": "the center's name for readers",
         "role": "`normal`, or `test_only`: read by no training stage",
         "licence": "under which terms the images may be used",
+        "consent": "what patients or a board agreed to; stands in every release",
         "planes": "word in the study's or series' description -> plane; the first that occurs decides",
         "annotations": "which annotation objects are read: segmentations (DICOM SEG), boxes (structured reports)",
         "spacing": "`header`: as stated; `ignore`: taken as unknown; `required`: images without it are set aside",

@@ -246,12 +246,14 @@ class Center(_Section):
     `role`: `normal` or `test_only` (never read by a training stage). `phantom`: only for embedded centers.
     `planes`: words in the study's or series' description -> plane; the first that occurs (case-insensitively) decides.
     `annotations`: which annotation objects are read. `spacing`: `header` takes what the header states, `ignore`
-    nothing (an image that was resized outside of DICOM), `required` sets images without spacing aside.
+    nothing (an image that was resized outside of DICOM), `required` sets images without spacing aside. `consent`: what
+    patients or a board agreed to, for whoever uses a release.
     """
 
     title: str
     role: Literal["normal", "test_only"] = "normal"
     licence: str
+    consent: str = ""
     planes: dict[str, str] = Field({})
     annotations: Literal["all", "segmentations", "boxes", "none"] = "all"
     spacing: Literal["header", "ignore", "required"] = "header"

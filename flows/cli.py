@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fetalflex.errors import FetalFlexError, SourceError, UsageError, WorkspaceError
-from flows.commands import synthesis
+from flows.commands import release, synthesis
 
 app = typer.Typer(
     name="fetalflex",
@@ -84,11 +84,14 @@ def status(as_json: Json = False) -> None:
 def init(
     directory: Annotated[Path, typer.Argument(help="The new workspace's folder; it must not exist, or be empty.")],
     preset: Annotated[str, typer.Option(help="Values to start from: demo, tiny or cpu64.")] = "demo",
+    remote: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where releases keep their data; else the folder DIR.remote.")
+    ] = "",
 ) -> None:
-    """Make a dataset's own workspace: git, DVC, dvc.yaml, params.yaml, centers/."""
+    """Make a dataset's own workspace: git, DVC with a remote, dvc.yaml, params.yaml, centers/."""
     from tasks.workspace import create_workspace
 
-    create_workspace(directory, preset)
+    create_workspace(directory, preset, remote)
     typer.echo(f"workspace {directory} is ready. Next: cd {directory} && fetalflex run")
 
 
@@ -244,6 +247,8 @@ def ui(
 app.command()(synthesis.generate)
 app.command()(synthesis.edit)
 app.command("export-model")(synthesis.export_model)
+app.command()(release.release)
+app.command()(release.verify)
 
 
 def _print_json(value: Any) -> None:

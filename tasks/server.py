@@ -97,7 +97,7 @@ class Server(UvicornProcess):
 
 
 @contextmanager
-def shared_server(root: Path) -> Iterator[Server | None]:
+def shared_server(root: Path, port: int | None = None) -> Iterator[Server | None]:
     """Yield a server for the run (None where PREFECT_API_URL names one); its address is in the environment.
 
     Prefect reads its settings when it is imported: a process that did so already needs `prefect_settings`, too.
@@ -105,7 +105,7 @@ def shared_server(root: Path) -> Iterator[Server | None]:
     if os.environ.get("PREFECT_API_URL"):
         yield None
         return
-    server = Server(root)
+    server = Server(root, port)
     os.environ.update(prefect_environment(root) | {"PREFECT_API_URL": server.url})
     try:
         yield server

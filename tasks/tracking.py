@@ -21,6 +21,20 @@ PARENT = "FETALFLEX_PARENT_RUN"
 _BATCH = 500
 
 
+@contextmanager
+def tracked_in(root: Path) -> Iterator[None]:
+    """Make clones of a workspace, and all processes below, track where the workspace itself does."""
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        yield
+        return
+    _experiment(root)  # made here, it keeps its files in the workspace
+    os.environ["MLFLOW_TRACKING_URI"] = tracking_uri(root)
+    try:
+        yield
+    finally:
+        del os.environ["MLFLOW_TRACKING_URI"]
+
+
 def tracking_uri(root: Path) -> str:
     """Return where runs are kept."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state_folder(root) / 'mlflow.db'}"
@@ -76,34 +90,59 @@ class Tracker:
 
     def register_generator(self, folder: Path, sha256: str) -> None:
         """Put the generator's weights in the registry, once per content, with the alias `candidate`."""
-        from mlflow.exceptions import MlflowException
+        version = _registered(_client(self._root), sha256) or _register(self._root, self.run_id, folder, sha256)
+        _client(self._root).set_registered_model_alias(REGISTERED, "candidate", version)
 
-        client = _client(self._root)
-        try:
-            client.create_registered_model(REGISTERED, description="Anatomy-controlled fetal ultrasound generator")
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        known = client.search_model_versions(f"name = '{REGISTERED}'")
-        same = [v for v in known if v.tags.get("sha256") == sha256]
-        if same:
-            version = same[0].version
-        else:
-            client.log_artifacts(self.run_id, str(folder), "generator")
-            source = f"{client.get_run(self.run_id).info.artifact_uri}/generator"
-            made = client.create_model_version(REGISTERED, source, self.run_id, tags={"sha256": sha256})
-            version = made.version
-        client.set_registered_model_alias(REGISTERED, "candidate", version)
+
+def _registered(client: Any, sha256: str) -> str | None:
+    """Return the version of the generator with these weights, None where there is none."""
+    versions = client.search_model_versions(f"name = '{REGISTERED}'")
+    return next((str(v.version) for v in versions if v.tags.get("sha256") == sha256), None)
+
+
+def _register(root: Path, run_id: str, folder: Path, sha256: str) -> str:
+    """Keep weights with a run and make them a version of the generator."""
+    from mlflow.exceptions import MlflowException
+
+    client = _client(root)
+    try:
+        client.create_registered_model(REGISTERED, description="Anatomy-controlled fetal ultrasound generator")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    client.log_artifacts(run_id, str(folder), "generator")
+    source = f"{client.get_run(run_id).info.artifact_uri}/generator"
+    return str(client.create_model_version(REGISTERED, source, run_id, tags={"sha256": sha256}).version)
+
+
+def mark_release(root: Path, tag: str, sha256: str, folder: Path | None, *, crowned: bool) -> str | None:
+    """Mark the generator's version with a release, registered here if no run did; return it.
+
+    `folder`: its weights, where they are at hand; None: without a version there is nothing to mark. `crowned`: it also
+    becomes the `champion`.
+    """
+    client = _client(root)
+    version = _registered(client, sha256)
+    if version is None:
+        if folder is None or tree_sha256([folder]) != sha256:
+            return None
+        with _run(root, "release", None, {"release": tag}) as run_id:
+            version = _register(root, run_id, folder, sha256)
+    client.set_model_version_tag(
+        REGISTERED, version, f"release.{tag}", "accepted" if crowned else "rejected by the gate"
+    )
+    if crowned:
+        client.set_registered_model_alias(REGISTERED, "champion", version)
+    return version
 
 
 def crown(root: Path, sha256: str) -> str | None:
     """Give the alias `champion` to the registered generator with these weights; return its version, None if unknown."""
     client = _client(root)
-    for version in client.search_model_versions(f"name = '{REGISTERED}'"):
-        if version.tags.get("sha256") == sha256:
-            client.set_registered_model_alias(REGISTERED, "champion", version.version)
-            return str(version.version)
-    return None
+    version = _registered(client, sha256)
+    if version is not None:
+        client.set_registered_model_alias(REGISTERED, "champion", version)
+    return version
 
 
 @contextmanager
@@ -164,3 +203,26 @@ def _experiment(root: Path) -> str:
         return str(found.experiment_id)
     local = None if os.environ.get("MLFLOW_TRACKING_URI") else artifact_root(root)
     return str(client.create_experiment(EXPERIMENT, artifact_location=local))
+
+
+def withdraw_models(root: Path, kept: set[str]) -> list[str]:
+    """Take alias and weights from every version of the generator but those of `kept` weights, mark and return them."""
+    client = _client(root)
+    withdrawn = []
+    for version in client.search_model_versions(f"name = '{REGISTERED}'"):
+        if version.tags.get("sha256") in kept or "withdrawn" in version.tags:
+            continue
+        for alias in version.aliases:
+            client.delete_registered_model_alias(REGISTERED, alias)
+        client.set_model_version_tag(REGISTERED, version.version, "withdrawn", "a center has left the dataset")
+        _delete_artifacts(root, version.run_id)
+        withdrawn.append(str(version.version))
+    return withdrawn
+
+
+def _delete_artifacts(root: Path, run_id: str) -> None:
+    """Delete the weights that a run kept, wherever the server keeps them."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    uri = _client(root).get_run(run_id).info.artifact_uri
+    get_artifact_repository(uri, tracking_uri=tracking_uri(root)).delete_artifacts("generator")

@@ -151,3 +151,88 @@ def outputs(root: Path, stage: str) -> list[str]:
     """Return a stage's output paths as dvc.lock has them (empty where it never finished)."""
     entry = lock_entry(root, stage)
     return [str(out["path"]) for out in (entry or {}).get("outs", [])]
+
+
+def tracked(root: Path) -> dict[str, str]:
+    """Return every path that DVC versions in a tree -> its MD5 (of a folder with `.dir`): of dvc.lock and `*.dvc`."""
+    found: dict[str, str] = {}
+    path = root / "dvc.lock"
+    entries = (yaml.safe_load(path.read_text()) or {}).get("stages", {}) if path.is_file() else {}
+    for entry in entries.values():
+        found |= {out["path"]: out["md5"] for out in entry.get("outs", [])}
+    for file in sorted(root.glob("release/*.dvc")):
+        for out in yaml.safe_load(file.read_text())["outs"]:
+            found[(file.parent / out["path"]).relative_to(root).as_posix()] = out["md5"]
+    return found
+
+
+def remotes(root: Path) -> dict[str, str]:
+    """Return name -> address of all remotes, the default one first."""
+    lines = [line.removesuffix("(default)").split(None, 1) for line in _dvc(root, "remote", "list").splitlines()]
+    found = {name: url.strip() for name, url in (line for line in lines if len(line) == 2)}
+    default = _config(root, "core.remote")
+    return dict(sorted(found.items(), key=lambda item: item[0] != default))
+
+
+def _config(root: Path, name: str) -> str:
+    """Return a value of dvc's configuration, empty where it is not set."""
+    try:
+        return _dvc(root, "config", name).strip()
+    except WorkspaceError:
+        return ""
+
+
+def cache_folder(root: Path) -> Path:
+    """Return the folder of DVC's cache."""
+    return (root / _dvc(root, "cache", "dir").strip()).resolve()
+
+
+def use_cache(root: Path, folder: Path) -> None:
+    """Make a clone use another cache, by its local configuration alone."""
+    _dvc(root, "cache", "dir", "--local", str(folder))
+
+
+def use_remote(root: Path, name: str, url: str) -> None:
+    """Give a remote another address, by the local configuration alone."""
+    _dvc(root, "remote", "modify", "--local", name, "url", url)
+
+
+def add_remote(root: Path, url: str) -> None:
+    """Make an address the default remote."""
+    _dvc(root, "remote", "add", "--force", "--default", "storage", url)
+
+
+def add(root: Path, path: str) -> None:
+    """Version a folder beside the stages."""
+    _dvc(root, "add", "--quiet", path)
+
+
+def checkout(root: Path, *targets: str) -> None:
+    """Bring outputs from the cache into the tree. Raises: WorkspaceError where the cache lacks one."""
+    _dvc(root, "checkout", "--quiet", "--force", *targets)
+
+
+def push(root: Path, *targets: str) -> None:
+    """Send to the default remote what it lacks. Raises: WorkspaceError."""
+    _dvc(root, "push", "--quiet", *targets)
+
+
+def fetch(root: Path, *targets: str) -> None:
+    """Bring objects from the default remote into the cache. Raises: WorkspaceError."""
+    _dvc(root, "fetch", "--quiet", *targets)
+
+
+def pull(root: Path, *targets: str) -> None:
+    """Bring outputs from cache or remote into the tree. Raises: WorkspaceError where one is in neither."""
+    _dvc(root, "pull", "--quiet", "--force", *targets)
+
+
+def collect_garbage(root: Path) -> None:
+    """Remove from cache and remote every object that neither this tree nor a git tag of it uses."""
+    _dvc(root, "gc", "--workspace", "--all-tags", "--cloud", "--force", "--quiet")
+
+
+def locked(root: Path) -> list[str]:
+    """Return the stages that dvc.lock knows."""
+    path = root / "dvc.lock"
+    return list((yaml.safe_load(path.read_text()) or {}).get("stages", {})) if path.is_file() else []

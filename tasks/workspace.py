@@ -92,8 +92,11 @@ def git_commit(root: Path) -> tuple[str, bool]:
     return (head.stdout.strip() if head.returncode == 0 else "none"), bool(dirty.stdout.strip())
 
 
-def create_workspace(directory: Path, preset: str) -> None:
-    """Make a dataset's own workspace with git and DVC. Raises: UsageError for a folder that holds something."""
+def create_workspace(directory: Path, preset: str, remote: str = "") -> None:
+    """Make a dataset's own workspace with git and DVC. Raises: UsageError for a folder that holds something.
+
+    `remote`: where releases keep their data; empty: a folder beside the workspace, made when something is sent there.
+    """
     if directory.exists() and any(directory.iterdir()):
         raise UsageError(f"{directory} is not empty: name a new folder")
     values = preset_text(preset)  # an unknown preset must fail before anything is made
@@ -102,7 +105,8 @@ def create_workspace(directory: Path, preset: str) -> None:
         done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
         if done.returncode:
             raise WorkspaceError(f"{' '.join(command[-3:])} failed: {' '.join(done.stderr.split())}")
-    (directory / ".dvc" / "config").write_text("[core]\n    analytics = false\n    check_update = false\n")
+    home = directory.resolve()
+    (directory / ".dvc" / "config").write_text(_DVC_CONFIG.format(url=remote or home.with_name(f"{home.name}.remote")))
     (directory / ".gitignore").write_text(_IGNORED)
     (directory / ".dvcignore").write_text("__pycache__\n*.pyc\n.work\n.fetalflex\n")
     (directory / "dvc.yaml").write_text(workspace_chain(software_text("dvc.yaml")))
@@ -111,6 +115,13 @@ def create_workspace(directory: Path, preset: str) -> None:
     _write_centers(directory)
 
 
+_DVC_CONFIG = """[core]
+    analytics = false
+    check_update = false
+    remote = storage
+['remote "storage"']
+    url = {url}
+"""
 _IGNORED = """# Raw data, outputs (versioned by DVC) and the services' state are never in git.
 /incoming/*/
 /data/

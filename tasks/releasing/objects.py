@@ -1,0 +1,71 @@
+"""Objects of DVC's store, read again by their hash: `dvc push` and `dvc fetch` look at names alone.
+
+Source: DVC 3.x stores an object with MD5 abcd... as `files/md5/ab/cd...`; a folder is a JSON list, ending `.dir`.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fetalflex.errors import WorkspaceError
+from fetalflex.release.compare import Difference
+
+
+@dataclass(frozen=True)
+class Object:
+    """A versioned file: its path in the tree, its MD5, and where the store keeps it."""
+
+    name: str
+    md5: str
+    place: Path
+
+
+def place_of(store: Path, md5: str) -> Path:
+    """Return where a store keeps an object."""
+    return store / "files" / "md5" / md5[:2] / md5[2:]
+
+
+def objects(store: Path, tracked: Mapping[str, str]) -> Iterator[Object]:
+    """Yield every object of these outputs (path -> MD5), folders with what they list. Missing ones are yielded, too."""
+    for name, md5 in tracked.items():
+        found = Object(name, md5, place_of(store, md5))
+        yield found
+        if md5.endswith(".dir") and damage(found) is None:
+            for item in json.loads(found.place.read_text()):
+                yield Object(f"{name}/{item['relpath']}", item["md5"], place_of(store, item["md5"]))
+
+
+def damage(item: Object) -> Difference | None:
+    """Return what is wrong with an object: it is missing, or its bytes do not have its hash. None: nothing."""
+    if not item.place.is_file():
+        return Difference("object", item.name, "missing", item.md5)
+    try:
+        with item.place.open("rb") as stream:
+            found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise WorkspaceError(f"the copy of {item.name} cannot be read ({error.strerror})") from error
+    expected = item.md5.removesuffix(".dir")
+    return None if found == expected else Difference("object", item.name, found, expected)
+
+
+def damaged(store: Path, tracked: Mapping[str, str]) -> tuple[int, list[Difference]]:
+    """Read all objects again; return how many there are, and those that are damaged or missing."""
+    count, found = 0, []
+    for item in objects(store, tracked):
+        count += 1
+        fault = damage(item)
+        if fault is not None:
+            found.append(fault)
+    return count, found
+
+
+def lay_out(store: Path, tracked: Mapping[str, str], tree: Path) -> None:
+    """Put objects in their places in a tree, to be read: damaged ones as they are, missing ones not at all."""
+    for item in objects(store, tracked):
+        if not item.md5.endswith(".dir") and item.place.is_file():
+            target = tree / item.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.link(item.place, target)
