@@ -124,8 +124,7 @@ def seconds_per(step: Any, device: str, rounds: int = 12) -> float:
 
 
 def save_half(generator: Generator, folder: Path) -> None:
-    """Write a generator's weights in bf16, in files that fit, with its configurations."""
-    generator.save(folder.parent / "generator")
+    """Write a generator's weights in bf16, in files that fit."""
     state = {k: v.detach().to("cpu", torch.bfloat16).contiguous() for k, v in generator.denoiser.state_dict().items()}
     part: dict[str, torch.Tensor] = {}
     number, size = 0, 0
@@ -201,7 +200,7 @@ def main() -> None:
     run = Run(seed, None, params.compute.train_threads, args.device, last)
     generator: Generator = run_to_end(train_generator(training, aligner, train, run), "train")
     generator.denoiser.to("cpu").to(memory_format=torch.contiguous_format)
-    save_half(generator, args.out if args.out.name != "generator" else args.out.parent)
+    save_half(generator, args.out)
     generator.save(args.work / "generator")
     small_files([args.work / n for n in ("generator", "guide", "judge")], args.out / "models.zip")
     told("seconds to the generator", round(time.monotonic() - STARTED, 1), args.out)

@@ -48,6 +48,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "learning_rate": "peak of AdamW's learning rate",
         "channels": "channels per level of the UNet, at most four levels",
         "min_confidence": "predicted structures with a lower mean probability are dropped",
+        "widened": "copies with a painted wide ventricle for the judge, as a share of the cases with an outline of one",
         "shards": "hash buckets of data/masks",
         "checkpoint_every": "steps between checkpoints",
     },

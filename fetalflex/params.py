@@ -76,13 +76,18 @@ class Ingest(_Section):
 
 
 class Masks(_Section):
-    """The segmenters guide and judge. `min_confidence`: predictions below it are dropped."""
+    """The segmenters guide and judge. `min_confidence`: predictions below it are dropped.
+
+    `widened`: copies with a painted wide ventricle that the judge learns from, as a share of the cases that show an
+    expert's outline of one: without them it has never seen what an abnormal image is asked for.
+    """
 
     steps: Positive = 300
     batch_size: Positive = 8
     learning_rate: Rate = 3e-3
     channels: Channels = (16, 32, 64)
     min_confidence: Fraction = 0.6
+    widened: Fraction = 0.0
     shards: Positive = 4
     checkpoint_every: Positive = 50
 

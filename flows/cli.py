@@ -83,7 +83,7 @@ def status(as_json: Json = False) -> None:
 @app.command()
 def init(
     directory: Annotated[Path, typer.Argument(help="The new workspace's folder; it must not exist, or be empty.")],
-    preset: Annotated[str, typer.Option(help="Values to start from: demo, tiny or cpu64.")] = "demo",
+    preset: Annotated[str, typer.Option(help="Values to start from: demo, tiny, cpu64, small, base or sd.")] = "demo",
     remote: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Where releases keep their data; else the folder DIR.remote.")
     ] = "",
@@ -97,7 +97,7 @@ def init(
 
 @app.command()
 def params(
-    preset: Annotated[str, typer.Option(help="The preset to resolve into params.yaml: demo, tiny or cpu64.")],
+    preset: Annotated[str, typer.Option(help="To resolve into params.yaml: demo, tiny, cpu64, small, base or sd.")],
 ) -> None:
     """Write a preset's values into params.yaml (and the profiles of embedded centers that it names)."""
     from tasks.workspace import find_root, write_preset

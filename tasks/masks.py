@@ -13,6 +13,7 @@ from fetalflex.artifacts import decode_png, encode_png, picture, writing_folder
 from fetalflex.dataset import ABSENT, Cases, from_canvas, load_cases
 from fetalflex.ingest.duplicates import find_duplicates
 from fetalflex.masks.segmenter import Segmenter, SegmenterRun, predicted_structures, train_segmenter
+from fetalflex.masks.widening import with_widened
 from fetalflex.splits import assign_groups
 from tasks.cases import read_annotations, read_frames
 from tasks.chunks import ChunkWork
@@ -52,6 +53,8 @@ class MaskWork(ChunkWork):
         run, params = self.run, self.run.params
         cases = self.cases.of_group(_GROUP_OF[role])
         annotated = cases.take((cases.sources != ABSENT).any(axis=1))
+        if role == "judge":  # the guide's guesses become layouts of normal images: it learns from normal ones alone
+            annotated = with_widened(annotated, params.masks.widened, params.data.seed)
         curve = run.work / f"{role}.jsonl"
         where = SegmenterRun(role, params.data.seed, run.work / f"state-{role}", params.compute.threads)  # type: ignore[arg-type]
         steps = train_segmenter(annotated, params.masks, where)
