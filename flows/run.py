@@ -31,8 +31,12 @@ class RunSummary:
         return all(o.state in ("Cached", "Completed") for o in self.stages)
 
 
-def run_workspace(root: Path) -> RunSummary:
-    """Run all that is stale in a workspace: one server, one walk, the report. Raises: FetalFlexError."""
+def run_workspace(root: Path, start: str = "", *, crown: bool = True) -> RunSummary:
+    """Run all that is stale in a workspace: one server, one walk, the report. Raises: FetalFlexError.
+
+    `start`: a stage that runs again with all that follows from it, stale or not. `crown`: a generator past the gate
+    becomes the registry's champion at once; a scheduled run leaves that to its release.
+    """
     check_ready(root)
     params = load_params(root)
     message = "another run is at work in this workspace: wait for it to end, or stop it"
@@ -43,12 +47,12 @@ def run_workspace(root: Path) -> RunSummary:
         clock.lap("raw files and manifests")
         stages = sorted(stage_names(root))
         fingerprints.refresh(root, stages, key_fingerprint(workspace_key(root, params)))
-        plan = make_plan(root)
+        plan = make_plan(root, start)
         clock.lap("dvc: graph and status")
         with prefect_settings(server):
             clock.lap("waiting for the server")
             outcomes, report = _walk_and_report(root, plan, clock)
-        gate = _verdict(root, outcomes)
+        gate = _verdict(root, outcomes, crown=crown)
     return RunSummary(outcomes, clock.laps, gate, report)
 
 
@@ -87,14 +91,14 @@ def _pages(root: Path, outcomes: list[StageOutcome], clock: _Clock) -> tuple[lis
     return outcomes, page
 
 
-def _verdict(root: Path, outcomes: list[StageOutcome]) -> dict[str, Any] | None:
-    """Return the gate's decision; a passing generator becomes the champion of the registry."""
+def _verdict(root: Path, outcomes: list[StageOutcome], *, crown: bool) -> dict[str, Any] | None:
+    """Return the gate's decision; a passing generator becomes the champion of the registry, where `crown` is set."""
     path = root / "reports" / "gate.json"
     if not path.is_file() or any(o.state not in ("Cached", "Completed") for o in outcomes):
         return None
     verdict: dict[str, Any] = read_json(path)
     ran = any(o.state == "Completed" for o in outcomes)
     weights = root / "models" / "generator"
-    if verdict["passed"] and ran and weights.is_dir():
+    if crown and verdict["passed"] and ran and weights.is_dir():
         tracking.crown(root, tree_sha256([weights]))
     return verdict
