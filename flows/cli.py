@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fetalflex.errors import FetalFlexError, SourceError, UsageError, WorkspaceError
-from flows.commands import release, synthesis
+from flows.commands import history, release, scheduling, synthesis
 
 app = typer.Typer(
     name="fetalflex",
@@ -24,7 +24,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on sta
 
 
 @app.command()
-def run(as_json: Json = False) -> None:
+def run(
+    start: Annotated[
+        str, typer.Option("--from", metavar="STAGE", help="Run this stage and all that follows from it, stale or not.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
     """Bring the whole dataset up to date: every stale stage runs, the others are `Cached`.
 
     Draws the embedded phantoms where they are missing, walks DVC's graph as Prefect task runs, tracks in MLflow,
@@ -38,7 +43,7 @@ def run(as_json: Json = False) -> None:
     load_params(root)
     from flows.run import run_workspace
 
-    summary = run_workspace(root)
+    summary = run_workspace(root, start)
     if as_json:
         _print_json(
             {
@@ -249,6 +254,10 @@ app.command()(synthesis.edit)
 app.command("export-model")(synthesis.export_model)
 app.command()(release.release)
 app.command()(release.verify)
+app.command()(history.diff)
+app.command()(history.backfill)
+app.command()(scheduling.serve)
+app.command()(scheduling.regenerate)
 
 
 def _print_json(value: Any) -> None:

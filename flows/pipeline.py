@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from fetalflex.artifacts import read_json, write_json
-from fetalflex.errors import StageError
+from fetalflex.errors import StageError, UsageError
 from tasks import versioning
 from tasks.progress import console
 from tasks.stage import clean_work, read_error
@@ -39,13 +39,13 @@ class StageOutcome:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="{stage}")
-def bring_up_to_date(root: Path, stage: str, reasons: list[str]) -> State[Any]:
-    """Run a stage whose dependencies changed, or say that it is cached."""
+def bring_up_to_date(root: Path, stage: str, reasons: list[str], force: bool = False) -> State[Any]:
+    """Run a stage whose dependencies changed, or say that it is cached. `force`: not from DVC's memory of old runs."""
     if not reasons:
         clean_work(root, stage)
         return Completed(name="Cached", message="dvc.lock matches")
     try:
-        versioning.repro(root, stage)
+        versioning.repro(root, stage, force=force)
     except StageError as error:
         return Failed(message=read_error(root, stage) or str(error))
     clean_work(root, stage)
@@ -68,11 +68,29 @@ class Plan:
 
     graph: dict[str, list[str]]
     stale: dict[str, list[str]]
+    forced: frozenset[str] = frozenset()
 
 
-def make_plan(root: Path) -> Plan:
-    """Ask DVC for its graph and for what is stale. Needs no server, so it can be asked while one starts."""
-    return Plan(versioning.graph(root), versioning.status(root))
+def make_plan(root: Path, start: str = "") -> Plan:
+    """Ask DVC for its graph and for what is stale. Needs no server, so it can be asked while one starts.
+
+    `start`: a stage (`ingest` means all centers) that runs again with all that follows from it, stale or not.
+    Raises: UsageError where there is no such stage.
+    """
+    graph, stale = versioning.graph(root), versioning.status(root)
+    forced = _following(graph, start) if start else frozenset()
+    return Plan(graph, {**{name: [f"asked for: from {start}"] for name in forced}, **stale}, forced)
+
+
+def _following(graph: dict[str, list[str]], start: str) -> frozenset[str]:
+    """Return a stage with all that needs it, directly or not."""
+    found = {name for name in graph if start in (name, name.partition("@")[0])}
+    if not found:
+        raise UsageError(f"--from {start}: there is no such stage; the stages are {', '.join(graph)}")
+    for name, needs in graph.items():  # in an order in which they can run
+        if found & set(needs):
+            found.add(name)
+    return frozenset(found)
 
 
 @flow(name="pipeline", validate_parameters=False, persist_result=False)
@@ -99,7 +117,7 @@ def _walk(root: Path, plan: Plan) -> list[StageOutcome]:
     for number, (stage, needs) in enumerate(graph.items(), 1):
         blocked = [n for n in needs if outcomes[n].state in ("Failed", "NotRun")]
         # DVC is asked again only where what ran upstream may have changed the answer: lost outputs stay lost.
-        certain = any(reason.startswith("outs ") for reason in stale.get(stage, []))
+        certain = stage in plan.forced or any(reason.startswith("outs ") for reason in stale.get(stage, []))
         if not certain and any(outcomes[n].state == "Completed" for n in needs):
             stale |= {stage: versioning.status(root, stage).get(stage, [])}
         _say_start(number, len(graph), stage, bool(stale.get(stage)) and not blocked)
@@ -107,18 +125,18 @@ def _walk(root: Path, plan: Plan) -> list[StageOutcome]:
         if blocked:
             outcome = StageOutcome(stage, "NotRun", 0.0, f"needs {blocked[0]}")
         else:
-            outcome = _bring(root, stage, stale.get(stage, []), started)
+            outcome = _bring(root, stage, stale.get(stage, []), started, force=stage in plan.forced)
         outcomes[stage] = outcome
         _say(number, len(graph), outcome)
     return list(outcomes.values())
 
 
-def _bring(root: Path, stage: str, reasons: list[str], started: float) -> StageOutcome:
+def _bring(root: Path, stage: str, reasons: list[str], started: float, *, force: bool) -> StageOutcome:
     state: State[Any]
     if reasons and raw_is_absent(root, stage):
         state = use_pulled(root, stage, versioning.outputs(root, stage), return_state=True)
     else:
-        state = bring_up_to_date(root, stage, reasons, return_state=True)
+        state = bring_up_to_date(root, stage, reasons, force, return_state=True)
     name: Outcome = "Failed" if not state.is_completed() else "Cached" if state.name == "Cached" else "Completed"
     return StageOutcome(stage, name, time.monotonic() - started, " ".join((state.message or "").split()))
 

@@ -1,10 +1,13 @@
-"""Commands of releases: release, verify."""
+"""Commands of releases: release (and a center's withdrawal), verify."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from fetalflex.errors import UsageError
 
 if TYPE_CHECKING:
     from tasks.releasing.verify import Proof
@@ -14,10 +17,14 @@ Tag = Annotated[str, typer.Argument(metavar="TAG", help="The release's name, by 
 
 
 def release(
-    tag: Annotated[str, typer.Argument(metavar="TAG", help="The release's name, by convention vYYYY.MM.")],
+    tag: Annotated[str, typer.Argument(metavar="TAG", help="The release's name, by convention vYYYY.MM.")] = "",
     allow_failing_gate: Annotated[
         bool, typer.Option("--allow-failing-gate", help="Make a release that the gate rejects; it is marked so.")
     ] = False,
+    withdraw: Annotated[
+        str, typer.Option(metavar="CENTER", help="Instead: a center leaves, with every release that came of it.")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="With --withdraw, for scripts: do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
     """Release what is committed: all of it becomes visible with the git tag, or nothing.
@@ -28,10 +35,18 @@ def release(
 
     A rejecting gate refuses the release. After a kill, or where the remote was lost, the same command goes on. Publish
     with `git push origin TAG`.
+
+    `--withdraw CENTER` tells what the center's leaving means for each release, asks, removes the center, runs the chain
+    without it, and removes the objects of withdrawn releases from cache, remote and registry. There is no way back.
     """
     from tasks.workspace import find_root
 
     root = find_root(Path.cwd())
+    if bool(tag) == bool(withdraw):
+        raise UsageError("give a release's name, or --withdraw CENTER")
+    if withdraw:
+        _withdraw(root, withdraw, yes, as_json)
+        return
     from flows.release import run_release
 
     made = run_release(root, tag, allow_failing=allow_failing_gate)
@@ -43,6 +58,23 @@ def release(
     if not made.passed:
         typer.echo("marked: the gate rejects it; the generator is no champion by it")
     typer.echo(f"its files: dvc get . release/files --rev {tag} -o DIR; publish the tag: git push origin {tag}")
+
+
+def _withdraw(root: Path, center: str, yes: bool, as_json: bool) -> None:
+    from flows.withdraw import foresee, withdraw
+
+    for e in foresee(root, center):
+        what = f"withdrawn, its model was made with it ({e.in_its_style} in its style)" if e.trained_on else "stays"
+        typer.echo(f"{e.tag}: {e.images} images: {what}", err=True)
+    if not yes and not (sys.stdin.isatty() and typer.confirm(f"Remove {center} for ever?", err=True)):
+        raise UsageError(f"{center} was not withdrawn: nothing has changed; for scripts: --yes")
+    done = withdraw(root, center)
+    if as_json:
+        typer.echo(json.dumps(done.as_dict(), indent=1))
+        return
+    fallen = ", ".join(e.tag for e in done.effects if e.trained_on)
+    typer.echo(f"{center} is withdrawn, commit {done.commit[:12]}; releases withdrawn: {fallen or 'none'}")
+    typer.echo("whoever fetched a withdrawn release must be told; then: git push, and fetalflex release TAG")
 
 
 def verify(

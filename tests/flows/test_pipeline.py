@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fetalflex.errors import UsageError
 from flows.pipeline import make_plan, run_pipeline
 from tasks import versioning
 from tasks.server import Server, prefect_settings
@@ -48,6 +49,18 @@ def test_what_follows_an_unchanged_output_is_cached(toy: Path) -> None:
     text = (toy / "dvc.yaml").read_text()
     (toy / "dvc.yaml").write_text(text.replace("cat data/frames/*/x >", "cat  data/frames/*/x >"))
     assert _states(toy) == {"ingest@a": "Cached", "ingest@b": "Cached", "masks": "Completed", "gate": "Cached"}
+
+
+def test_from_a_stage_on_all_run_again_though_nothing_changed(toy: Path) -> None:
+    _states(toy)
+
+    def again(start: str) -> dict[str, str]:
+        return {o.name: o.state for o in run_pipeline(toy, make_plan(toy, start))}
+
+    assert again("masks") == {"ingest@a": "Cached", "ingest@b": "Cached", "masks": "Completed", "gate": "Completed"}
+    assert set(again("ingest").values()) == {"Completed"}
+    with pytest.raises(UsageError, match="no such stage; the stages are ingest@a"):
+        make_plan(toy, "mask")
 
 
 def test_after_a_plain_repro_nothing_is_left_to_do(toy: Path) -> None:

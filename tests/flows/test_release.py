@@ -15,8 +15,10 @@ import pytest
 
 from fetalflex.errors import UsageError, WorkspaceError
 from tasks import repository, tracking
+from tasks.releasing.compare import backfill, diff_releases
 from tasks.releasing.make import Released, make_release
 from tasks.releasing.verify import verify_release
+from tasks.releasing.withdraw import check_withdrawal, effects, remove_center, remove_objects
 from tests.flows.chain import cli, commit, dvc, environment, git, wait_for
 from tests.flows.conftest import Workspace
 
@@ -148,3 +150,36 @@ def test_a_release_killed_while_it_pushes_shows_nothing_and_is_made_again(datase
     assert repository.tags(dataset) == ["v1", "v3"]
     assert made.version == released.version
     assert not (dataset / ".work" / "release").exists()
+
+
+def test_older_releases_are_compared_and_judged_anew(dataset: Path, released: Released) -> None:
+    found, page = diff_releases(dataset, "v1", "v1")
+    assert {f.verdict for f in found.figures} <= {"same", "not comparable"}
+    assert not found.params
+    assert page.read_text().count("data:image/png;base64,") == 2
+    (judged,) = backfill(dataset, ["v1"])
+    assert (judged.then, judged.now, judged.accepted_now, judged.total) == (False, False, 0, released.images)
+    assert judged.missed == ("dice >= 0.5",)
+
+
+def test_a_withdrawn_center_takes_its_releases_and_their_objects_with_it(dataset: Path, released: Released) -> None:
+    center = "phantom-tiny-b"
+    found = effects(dataset, center)
+    assert all(e.trained_on for e in found)
+    assert 0 < found[0].in_its_style < released.images
+    md5 = hashlib.md5((dataset / "data/frames" / center / "frames-00.parquet").read_bytes()).hexdigest()
+    places = [p / "files/md5" / md5[:2] / md5[2:] for p in (dataset / ".dvc/cache", dataset.parent / "remote")]
+    assert all(p.is_file() for p in places)
+    remove_center(dataset, center, found)
+    (dataset / "dvc.lock").unlink()  # stands for the chain without the center: nothing of it is needed any more
+    shutil.rmtree(dataset / "models")
+    commit(dataset, "Without it")
+    assert remove_objects(dataset, found) == [released.version]
+    assert not any(p.exists() for p in places)
+    assert center not in (dataset / "params.yaml").read_text()
+    assert not (dataset / "incoming" / center).exists()
+    proof = verify_release(dataset, "v1", 1, 0)
+    assert not proof.ok
+    assert proof.withdrawn == f"withdrawn: center {center} has left the dataset"
+    with pytest.raises(UsageError, match="is the only one that trains"):
+        check_withdrawal(dataset, "phantom-tiny-a")
