@@ -32,6 +32,10 @@ def prefect_environment(root: Path) -> dict[str, str]:
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_CLIENT_METRICS_ENABLED": "false",
         "PREFECT_API_REQUEST_TIMEOUT": "120",
+        # Old runs leave the database, as old events do: it would grow with every chunk for ever.
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": os.environ.get(
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED", "events,flow_runs"
+        ),
     }
 
 
