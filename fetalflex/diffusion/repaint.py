@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,7 +13,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from fetalflex.anatomy.layout import Mask
-from fetalflex.diffusion.objective import Velocity, interpolate
+from fetalflex.diffusion.objective import Velocity, clean_estimate, interpolate
+from fetalflex.diffusion.solver import Step
 
 Pixels = npt.NDArray[np.uint8]
 Draw = Callable[[str, int], Tensor]
@@ -42,11 +43,19 @@ def repaint_steps(steps: int, jumps: int, budget: int) -> int:
 
 
 def repaint(model: Velocity, canvas: Canvas, times: Tensor, jumps: int, draw: Draw) -> Tensor:
+    """Return where `repainting` ends: [B, 1, S, S]; outside the region it is the reference."""
+    x = canvas.reference
+    for step in repainting(model, canvas, times, jumps, draw):
+        x = step.x
+    return x
+
+
+def repainting(model: Velocity, canvas: Canvas, times: Tensor, jumps: int, draw: Draw) -> Iterator[Step]:
     """Generate inside the region by Euler steps over times [T], with `jumps` resampling jumps per step.
 
     At every time the outside is the reference noised to that time. A jump noises the step's result back, inside and
-    outside alike, and takes the step again, so that both sides of the edge harmonise. `repaint_cost` evaluations.
-    Returns [B, 1, S, S]; outside the region it is the reference.
+    outside alike, and takes the step again, so that both sides of the edge harmonise. `repaint_cost` evaluations;
+    every one is yielded, with x as it is after it.
 
     Why this is right for the straight path: with x_s = (1 - s) x_0 + s e a jump to t gives
     (1 - t) x_0 + (a s e + sqrt(t^2 - a^2 s^2) eps), a = (1 - t) / (1 - s), and the bracket is t e' with e' standard
@@ -63,16 +72,18 @@ def repaint(model: Velocity, canvas: Canvas, times: Tensor, jumps: int, draw: Dr
     x = interpolate(canvas.reference, merge(draw("start", 0), outside, canvas.region), at(times[0]))
     for index, (now, then) in enumerate(pairwise(times.unbind(0))):
         for jump in range(jumps + 1):
-            ahead = x + (then - now) * model(x, at(now))
+            slope = model(x, at(now))
+            clean, ahead = clean_estimate(x, slope, at(now)), x + (then - now) * slope
             ahead = merge(ahead, interpolate(canvas.reference, outside, at(then)), canvas.region)
             if jump == jumps or float(then) == 0.0:
+                x = ahead
+                yield Step(x, clean, at(then))
                 break
             fresh = draw("jump", index * (jumps + 1) + jump)
             outside = renew(outside, at(then), at(now), fresh)
             x = renoise(ahead, at(then), at(now), fresh)
             x = merge(x, interpolate(canvas.reference, outside, at(now)), canvas.region)
-        x = ahead
-    return x
+            yield Step(x, clean, at(now))
 
 
 def merge(inside: Tensor, outside: Tensor, region: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ depend on its company. Agreement is always with the *asked* layout; the adapted 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator as Steps
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +22,8 @@ from fetalflex.diffusion.agreement import adapt, agreement, is_coarse
 from fetalflex.diffusion.echogenicity import anechoic, fluid_regions
 from fetalflex.diffusion.guidance import Codes, guided, steered, wanted
 from fetalflex.diffusion.objective import Velocity, interpolate
-from fetalflex.diffusion.repaint import Canvas, compose, grow, merge, repaint, repaint_cost, repaint_steps
-from fetalflex.diffusion.solver import euler, euler_steps, noise, time_grid, time_grids
+from fetalflex.diffusion.repaint import Canvas, compose, grow, merge, repaint_cost, repaint_steps, repainting
+from fetalflex.diffusion.solver import Step, euler_steps, noise, time_grid, time_grids
 from fetalflex.errors import LayoutError, ModelError
 from fetalflex.masks.segmenter import Segmenter
 from fetalflex.model.batches import to_pixels, to_signal
@@ -69,11 +70,36 @@ class SampleResult:
     rounds: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class SampleStep:
+    """How far a batch is: its stage, and the network evaluations of that stage so far, `most` at most.
+
+    `look` decodes what the batch's images would be if it ended here: uint8 [B, S, S]. `results`: the last step's alone.
+    """
+
+    stage: Literal["coarse", "fine"]
+    done: int
+    most: int
+    look: Callable[[], Pixels]
+    results: tuple[SampleResult, ...] | None = None
+
+
 def sample_images(
     generator: Generator, guide: Segmenter, requests: Sequence[SampleRequest], params: Sample, seed: int
 ) -> list[SampleResult]:
-    """Return one result per request, in their order. All requests are checked before the first is computed.
+    """Return one result per request, in their order. Raises: as `sample_steps`."""
+    results: tuple[SampleResult, ...] = ()
+    for step in sample_steps(generator, guide, requests, params, seed):
+        results = step.results or ()
+    return list(results)
 
+
+def sample_steps(
+    generator: Generator, guide: Segmenter, requests: Sequence[SampleRequest], params: Sample, seed: int
+) -> Iterator[SampleStep]:
+    """Yield after every step of every batch; the last one brings a result per request, in their order.
+
+    All requests are checked before the first is computed. Who stops asking stops the work.
     Raises: LayoutError for a request that cannot be; ModelError where `guide` is the judge (sampling must not see
     it), or for a center that the generator does not know.
     """
@@ -84,7 +110,10 @@ def sample_images(
             raise ModelError(f"{name} needs a generator of pixels; expected sample.{name} 0 for one of latents")
     check_requests(requests, generator)
     sampler = _Sampler(generator, guide, params, seed)
-    return [state.result() for state in sampler.fine(sampler.coarse(requests))]
+    states = yield from sampler.fine((yield from sampler.coarse(requests)))
+    results = tuple(state.result() for state in states)
+    spent = max((r.rounds for r in results), default=0) * params.fine_steps
+    yield SampleStep("fine", spent, spent, lambda: np.stack([r.image for r in results]), results)
 
 
 def stream_images(
@@ -122,7 +151,7 @@ class _Sampler:
         self.denoiser, self.codes = generator.denoiser, Codes(generator, params.batch_size)
         self.device = next(self.denoiser.parameters()).device
 
-    def coarse(self, requests: Sequence[SampleRequest]) -> list[_State]:
+    def coarse(self, requests: Sequence[SampleRequest]) -> Steps[SampleStep, None, list[_State]]:
         """Few steps from noise (or, with a reference, repainting), then scores and outlines."""
         states: dict[int, _State] = {}
         for edits in (False, True):  # they differ in their number of steps
@@ -130,7 +159,8 @@ class _Sampler:
             for chunk in _chunks(positions, self.params.batch_size):
                 batch = _padded([requests[i] for i in chunk], self.params.batch_size)
                 regions = [self._region(r) for r in batch]
-                x, spent = self._repainted(batch, regions) if edits else self._from_noise(batch)
+                way = self._repainted(batch, regions) if edits else self._from_noise(batch)
+                x, spent = yield from self._shown("coarse", way, batch, regions)
                 pixels = self._pixels(x, batch, regions)
                 chances = self.guide.predict(pixels)
                 for row, i in enumerate(chunk):
@@ -141,34 +171,66 @@ class _Sampler:
                     )  # fmt: skip
         return [states[i] for i in range(len(requests))]
 
-    def _from_noise(self, batch: list[SampleRequest]) -> tuple[Tensor, int]:
+    def _shown(
+        self,
+        stage: Literal["coarse", "fine"],
+        way: Steps[tuple[Step, int], None, tuple[Tensor, int]],
+        batch: list[SampleRequest],
+        regions: list[Mask | None],
+    ) -> Steps[SampleStep, None, tuple[Tensor, int]]:
+        """Yield a way's steps as a user sees them; return where it ends and its evaluations."""
+        done = 0
+        while True:
+            try:
+                step, most = next(way)
+            except StopIteration as end:
+                found: tuple[Tensor, int] = end.value
+                return found
+            done += 1
+            clean = step.clean
+            yield SampleStep(stage, done, most, lambda clean=clean: self._pixels(clean, batch, regions))  # type: ignore[misc]
+
+    def _from_noise(self, batch: list[SampleRequest]) -> Steps[tuple[Step, int], None, tuple[Tensor, int]]:
         """Integrate from noise; from `adapt_time` on under the outlines that the predicted clean image shows."""
-        times, layouts = time_grid(self.params.coarse_steps), [r.layout for r in batch]
+        count = self.params.coarse_steps
+        times, layouts = time_grid(count), [r.layout for r in batch]
         early = int((times >= self.params.adapt_time).sum())
         field, x, clean = self._field(batch, layouts), self._noise(batch, "coarse"), None
         # The last step's own velocity predicts the clean image: looking at it costs no evaluation.
         for step in euler_steps(field, x, times[:early]):
             x, clean = step.x, step.clean
+            yield step, count
         if clean is not None and early < len(times) and any(is_coarse(o) for r in layouts for o in r.objects):
             pixels = to_pixels(self.denoiser.decode(clean))
             chances = self.guide.predict(pixels)
             field = self._field(batch, [adapt(*seen) for seen in zip(layouts, pixels, chances, strict=True)])
-        return euler(field, x, times[early - 1 :]), self.params.coarse_steps
+        for step in euler_steps(field, x, times[early - 1 :]):
+            x = step.x
+            yield step, count
+        return x, count
 
-    def _repainted(self, batch: list[SampleRequest], regions: list[Mask | None]) -> tuple[Tensor, int]:
+    def _repainted(
+        self, batch: list[SampleRequest], regions: list[Mask | None]
+    ) -> Steps[tuple[Step, int], None, tuple[Tensor, int]]:
         jumps = self.params.repaint_jumps
         steps = repaint_steps(self.params.coarse_steps, jumps, self.params.budget)
-        field = self._field(batch, [r.layout for r in batch])
-        x = repaint(
-            field, self._canvas(batch, regions), time_grid(steps), jumps, lambda what, k: self._noise(batch, what, k)
-        )
-        return x, repaint_cost(steps, jumps)
+        cost, canvas = repaint_cost(steps, jumps), self._canvas(batch, regions)
+        field, x = self._field(batch, [r.layout for r in batch]), canvas.reference
+        for step in repainting(field, canvas, time_grid(steps), jumps, lambda what, k: self._noise(batch, what, k)):
+            x = step.x
+            yield step, cost
+        return x, cost
 
-    def fine(self, states: list[_State]) -> list[_State]:
+    def fine(self, states: list[_State]) -> Steps[SampleStep, None, list[_State]]:
         """Refine, round by round, the images that do not agree yet and have budget left; only they are computed."""
         while open_ := [i for i, state in enumerate(states) if self._goes_on(state)]:
             for chunk in _chunks(open_, self.params.batch_size):
-                refined = self._refine([states[i] for i in chunk])
+                padded = _padded([states[i] for i in chunk], self.params.batch_size)
+                batch, regions = [s.request for s in padded], [s.region for s in padded]
+                x, _ = yield from self._shown("fine", self._refine(padded), batch, regions)
+                pixels = self._pixels(x, batch, regions)
+                chances = self.guide.predict(pixels)
+                refined = [self._better(states[i], pixels[row], chances[row]) for row, i in enumerate(chunk)]
                 for i, state in zip(chunk, refined, strict=True):
                     states[i] = state
         return states
@@ -177,12 +239,11 @@ class _Sampler:
         fits = state.evaluations + self.params.fine_steps <= self.params.budget
         return fits and state.agreement < self.params.agreement
 
-    def _refine(self, states: list[_State]) -> list[_State]:
+    def _refine(self, padded: list[_State]) -> Steps[tuple[Step, int], None, tuple[Tensor, int]]:
         """Noise each image to a time chosen from its disagreement and denoise it under its adapted layout."""
-        padded = _padded(states, self.params.batch_size)
         batch, regions, layouts = [s.request for s in padded], [s.region for s in padded], [s.adapted for s in padded]
         low, high = self.params.fine_time
-        starts = torch.tensor([high + (low - high) * s.agreement for s in padded])
+        starts, count = torch.tensor([high + (low - high) * s.agreement for s in padded]), self.params.fine_steps
         clean = self._encoded(np.stack([s.image for s in padded]))
         fresh = self._noise(batch, "fine", [s.rounds for s in padded])
         canvas = self._canvas(batch, regions)
@@ -191,14 +252,17 @@ class _Sampler:
             return merge(x, interpolate(canvas.reference, fresh, t), canvas.region)
 
         x = interpolate(clean, fresh, starts.to(self.device))
-        times, field = time_grids(self.params.fine_steps, starts), self._field(batch, layouts)
+        times, field = time_grids(count, starts), self._field(batch, layouts)
         if self.params.steering:
             aim = wanted(layouts, self.guide.trained, self.generator.size)
-            x = euler(steered(field, self.guide, aim, self.params.steering), x, times[:-1], keep)
+            for step in euler_steps(steered(field, self.guide, aim, self.params.steering), x, times[:-1], keep):
+                x = step.x
+                yield step, count
             times = times[-2:]  # the denoiser alone takes the last step: no trace of the gradient is left in the image
-        pixels = self._pixels(euler(field, x, times, keep), batch, regions)
-        chances = self.guide.predict(pixels)
-        return [self._better(s, pixels[i], chances[i]) for i, s in enumerate(states)]
+        for step in euler_steps(field, x, times, keep):
+            x = step.x
+            yield step, count
+        return x, count
 
     def _better(self, state: _State, pixels: Pixels, chances: npt.NDArray[np.float32]) -> _State:
         """Return the state after a round; one that made things worse costs its evaluations and changes nothing else."""

@@ -21,14 +21,21 @@ MARKS = {
 }
 
 
+_EDITED = "Counterfactual: an image in part made by a generative model; may show a person; not for diagnosis"
+
+
 @dataclass(frozen=True, eq=False)
 class Synthetic:
-    """One image to write: uint8 [S, S], what was asked, its number, and what makes its UIDs (seed, model, layout)."""
+    """One image to write: uint8 [S, S], what was asked, its number, and what makes its UIDs (seed, model, layout).
+
+    `edited`: it is an image of a person of which a part was made anew; it says so, and not that it shows no person.
+    """
 
     pixels: npt.NDArray[np.uint8]
     layout: Layout
     number: int
     names: tuple[str, ...]
+    edited: bool = False
 
 
 def write_synthetic(folder: Path, name: str, made: Synthetic) -> list[Path]:
@@ -50,12 +57,12 @@ def write_synthetic(folder: Path, name: str, made: Synthetic) -> list[Path]:
         model=SOFTWARE,
         study_description="Synthetic fetal ultrasound",
         series_description=about,
-        image_comments="Synthetic image; shows no person; not for diagnosis",
+        image_comments=_EDITED if made.edited else "Synthetic image; shows no person; not for diagnosis",
         age_weeks=layout.age_weeks,
         spacing_mm=None if spacing is None else (spacing, spacing),
         burned_in=False,
         number=made.number + 1,
-        extra=MARKS,
+        extra=MARKS | ({"DerivationDescription": _EDITED} if made.edited else {}),
     )
     paths = [folder / f"{name}.dcm"]
     data = write_ultrasound(paths[0], image)

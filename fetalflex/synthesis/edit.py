@@ -10,10 +10,10 @@ import numpy as np
 
 from fetalflex import __version__, rng
 from fetalflex.anatomy.anomalies import apply_anomalies, find_anomaly
-from fetalflex.anatomy.layout import Layout, LayoutObject, changed_region, to_avoid
+from fetalflex.anatomy.layout import Layout, LayoutObject, Mask, changed_region, to_avoid
 from fetalflex.anatomy.ontology import plane_index
 from fetalflex.artifacts import read_json, write_json, writing_folder
-from fetalflex.diffusion.two_stage import SampleRequest
+from fetalflex.diffusion.two_stage import SampleRequest, SampleResult
 from fetalflex.errors import LayoutError, UsageError
 from fetalflex.masks.segmenter import predicted_structures
 from fetalflex.model.pipeline import sampling_of
@@ -21,7 +21,7 @@ from fetalflex.model.plane_reader import OPEN_PLANES, compatible
 from fetalflex.synthesis.generate import known
 from fetalflex.synthesis.models import Model
 from fetalflex.synthesis.outputs import write_png
-from fetalflex.synthesis.picture import Picture
+from fetalflex.synthesis.picture import Picture, Pixels
 from fetalflex.synthesis.requests import Ask, check_ask
 
 SURE, UNSURE = 0.9, 0.5
@@ -31,7 +31,10 @@ _SAME_SIZE = 0.02
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """What is asked: anomalies (name, severity), and what is known of the picture; None: predicted."""
+    """What is asked: anomalies (name, severity) or a layout to reach (`target`), and what is known of the picture.
+
+    None: predicted.
+    """
 
     picture: Picture
     anomalies: tuple[tuple[str, float], ...]
@@ -40,6 +43,7 @@ class Edit:
     age_weeks: float | None = None
     center: str | None = None
     seed: int = 0
+    target: Layout | None = None
 
 
 @dataclass(frozen=True)
@@ -128,28 +132,56 @@ def edit_picture(model: Model, asked: Edit, target: Path) -> dict[str, Any]:
         check_size(asked.picture, asked.layout)
     normal = asked.layout or predict_layout(model, asked.picture, found.plane)
     normal = _stated(normal, asked)
-    edited = apply_anomalies(normal, asked.anomalies, rng.generator(asked.seed, "edit"))
-    size, canvas = model.generator.size, asked.picture.canvas(model.generator.size)
-    region = changed_region(normal, edited, size)
-    if not region.any():
-        raise LayoutError(f"the anomaly changes nothing that can be seen at {size} pixels; ask for a larger severity")
+    edited = _reached(normal, asked)
+    request = edit_request(asked.picture, normal, edited, model.generator.size)
     sha256 = model.sha256()
     about = _settings(model, asked, normal, sha256)
     if _is_finished(target, about):
         done: dict[str, Any] = read_json(target / "edit.json")
         return done
-    (result,) = model.stream([SampleRequest("edit", edited, canvas, region, to_avoid(normal, edited))], asked.seed)
-    grown = region if result.region is None else result.region
+    (result,) = model.stream([request], asked.seed)
     summary = about | {
         "plane": found.plane, "plane_given": found.given, "plane_confidence": known(found.confidence or float("nan")),
         "layout_given": asked.layout is not None, "evaluations": result.evaluations,
         "coarse_agreement": known(result.coarse_agreement), "agreement": known(result.agreement),
     }  # fmt: skip
-    after, where = asked.picture.paste(canvas, result.image, grown)
+    canvas = asked.picture.canvas(model.generator.size)
+    after, where, grown = paste_edit(asked.picture, result)
     images = {"normal": asked.picture.pixels, "abnormal": after, "region": where.astype(np.uint8) * 255}
     small = {"normal": canvas, "abnormal": result.image, "region": grown.astype(np.uint8) * 255}
     _write(target, images, small, {"normal": normal, "abnormal": edited}, summary)
     return summary
+
+
+def edit_request(picture: Picture, normal: Layout, edited: Layout, size: int) -> SampleRequest:
+    """Return what is asked of the model: the picture again, made anew where two layouts of it differ.
+
+    Raises: LayoutError where nothing that can be seen differs.
+    """
+    region = changed_region(normal, edited, size)
+    if not region.any():
+        raise LayoutError(f"the edit changes nothing that can be seen at {size} pixels; ask for a larger change")
+    return SampleRequest("edit", edited, picture.canvas(size), region, to_avoid(normal, edited))
+
+
+def paste_edit(picture: Picture, result: SampleResult) -> tuple[Pixels, Mask, Mask]:
+    """Return the edited picture and where it may differ, in its own size, and that region bool [S, S] of the model."""
+    size = result.image.shape[0]
+    grown = np.ones((size, size), bool) if result.region is None else result.region
+    after, where = picture.paste(picture.canvas(size), result.image, grown)
+    return after, where, grown
+
+
+def _reached(normal: Layout, asked: Edit) -> Layout:
+    """Return the layout after the edit. Raises: LayoutError where the given one is no edit of the first."""
+    if asked.target is None:
+        return apply_anomalies(normal, asked.anomalies, rng.generator(asked.seed, "edit"))
+    found, wanted = ((v.plane, v.unit, round(v.extent, 6)) for v in (asked.target, normal))
+    if found != wanted:
+        raise LayoutError(
+            f"the layout to reach is of {found}; expected {wanted}, that of the image (plane, unit, side)"
+        )
+    return _stated(asked.target, asked)
 
 
 def _as_shown(found: PlaneFound, asked: Edit) -> PlaneFound:
@@ -175,6 +207,7 @@ def _settings(model: Model, asked: Edit, normal: Layout, sha256: str) -> dict[st
         "image": asked.picture.sha256, "anomalies": [[n, s, find_anomaly(n).unit] for n, s in asked.anomalies],
         "seed": asked.seed, "model": sha256, "version": __version__, "sampling": sampling_of(model.sampling),
         "layout": hashlib.sha256(normal.to_json().encode()).hexdigest(),
+        "target": None if asked.target is None else hashlib.sha256(asked.target.to_json().encode()).hexdigest(),
     }  # fmt: skip
 
 

@@ -73,6 +73,7 @@ def _settings(job: Job, sha256: str, model: Model, plan: list[Planned]) -> dict[
         "model": sha256, "version": __version__, "sampling": sampling_of(model.sampling), "seed": job.seed,
         "format": job.kind, "plane": ask.plane, "anomalies": [list(a) for a in ask.anomalies], "center": ask.center,
         "age_weeks": ask.age_weeks, "boxes_only": ask.boxes_only, "reference": job.reference_sha256,
+        "unlike": None if ask.unlike is None else hashlib.sha256(ask.unlike.to_json().encode()).hexdigest(),
         "layouts": hashlib.sha256(plan[0].normal.to_json().encode()).hexdigest() if plan else "",
     }  # fmt: skip
 

@@ -1,9 +1,11 @@
 """Where the model comes from, and the folder that it is exported to."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from fetalflex.anatomy.layout import Layout
 from fetalflex.artifacts import writing_folder
@@ -14,7 +16,7 @@ from fetalflex.synthesis.card import Facts, Figure, Origin, model_card, write_ca
 from fetalflex.synthesis.shapes import fit_shapes
 
 with light_diffusers():
-    from fetalflex.diffusion.two_stage import SampleRequest, SampleResult, stream_images
+    from fetalflex.diffusion.two_stage import SampleRequest, SampleResult, SampleStep, sample_steps, stream_images
     from fetalflex.masks.segmenter import Segmenter
     from fetalflex.model.generator import Generator
     from fetalflex.model.pipeline import INDEX, FetalFlexPipeline, model_sha256
@@ -34,6 +36,19 @@ class Model:
     def stream(self, requests: Sequence[SampleRequest], seed: int) -> Iterator[SampleResult]:
         """Yield results in order, each batch as soon as it is there."""
         return stream_images(self.generator, self.guide, requests, self.sampling, seed)
+
+    def steps(self, request: SampleRequest, seed: int) -> Iterator[SampleStep]:
+        """Yield every step of one image; the last one brings the result."""
+        return sample_steps(self.generator, self.guide, [request], self.sampling, seed)
+
+    def alone(self) -> "Model":
+        """Return the model as it makes each image by itself, on one thread of the calling thread.
+
+        The last bits of an image depend on the batch's size and on the number of threads: these are the same on all
+        machines, and the fastest for a single image.
+        """
+        torch.set_num_threads(1)
+        return replace(self, sampling=self.sampling.model_copy(update={"batch_size": 1}))
 
     def sha256(self) -> str:
         """Return a hash of what decides an image beside its request; see `model_sha256`."""

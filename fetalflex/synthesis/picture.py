@@ -60,42 +60,47 @@ class Picture:
         return np.where(where, moved, self.pixels), where
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path, name: str = "") -> Picture:
     """Read a PNG, JPEG or DICOM file. DICOM: the first frame's ultrasound, texts blanked, in a sandbox.
 
+    `name`: what errors call it, else its path.
     Raises: SourceError where it is missing, none of these, or too small or large.
     """
+    called = name or str(path)
     try:
         with path.open("rb") as stream:
             head = stream.read(132)
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror}); expected a PNG, JPEG or DICOM file") from error
-    picture = _read_dicom(path) if head[128:132] == _MAGIC else _read_image(path)
+        raise SourceError(f"{called}: cannot be read ({error.strerror}); expected a PNG, JPEG or DICOM file") from error
+    picture = _read_dicom(path, called) if head[128:132] == _MAGIC else _read_image(path, called)
     height, width = picture.pixels.shape
     if min(height, width) < SMALLEST_SIDE:
-        raise SourceError(f"{path}: is {width} x {height} pixels; expected at least {SMALLEST_SIDE} on each side")
+        raise SourceError(f"{called}: is {width} x {height} pixels; expected at least {SMALLEST_SIDE} on each side")
     return picture
 
 
-def _read_image(path: Path) -> Picture:
+def _read_image(path: Path, called: str) -> Picture:
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as opened:
             if opened.width * opened.height > MOST_PIXELS:
-                raise SourceError(f"{path}: is {opened.width} x {opened.height} pixels; expected {MOST_PIXELS} at most")
+                raise SourceError(
+                    f"{called}: is {opened.width} x {opened.height} pixels; expected {MOST_PIXELS} at most"
+                )
             if opened.mode not in _MODES:
-                raise SourceError(f"{path}: has pixels of the kind {opened.mode}; expected 8-bit grey or colour")
+                raise SourceError(f"{called}: has pixels of the kind {opened.mode}; expected 8-bit grey or colour")
             return Picture(np.asarray(ImageOps.exif_transpose(opened).convert("L"), np.uint8))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise SourceError(f"{path}: cannot be read ({error}); expected a PNG, JPEG or DICOM file") from error
+        reason = str(error).replace(str(path), called)
+        raise SourceError(f"{called}: cannot be read ({reason}); expected a PNG, JPEG or DICOM file") from error
 
 
-def _read_dicom(path: Path) -> Picture:
+def _read_dicom(path: Path, called: str) -> Picture:
     from fetalflex.dicom.sandbox import Sandbox
     from fetalflex.synthesis import worker
 
     try:
         with Sandbox(preload=("fetalflex.synthesis.worker", "fetalflex.deid.pixels:warm_up")) as sandbox:
-            *_, (said, (pixels,)) = sandbox.run(worker.picture, path=str(path.resolve()))
+            *_, (said, (pixels,)) = sandbox.run(worker.picture, path=str(path.absolute()))
     except QuarantineError as error:
-        raise SourceError(f"{path}: cannot be used ({error}); docs/quarantine.md says what that means") from error
+        raise SourceError(f"{called}: cannot be used ({error}); docs/quarantine.md says what that means") from error
     return Picture(pixels, said["spacing_mm"])

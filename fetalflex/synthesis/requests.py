@@ -24,7 +24,11 @@ _TRIES = 20
 
 @dataclass(frozen=True, eq=False)
 class Ask:
-    """What is asked of all images of a call. `anomalies`: (name, severity); `layout`: this one, none drawn."""
+    """What is asked of all images of a call. `anomalies`: (name, severity); `layout`: this one, none drawn.
+
+    `unlike`: a layout that the image must not follow: what that one has and the asked one calls absent is asked as
+    absent with emphasis; else the layout before the anomalies.
+    """
 
     plane: str
     anomalies: tuple[tuple[str, float], ...] = ()
@@ -34,6 +38,7 @@ class Ask:
     age_weeks: float | None = None
     boxes_only: bool = False
     reference: Pixels | None = None
+    unlike: Layout | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +141,7 @@ def _request(image_id: str, normal: Layout, ask: Ask, size: int, random: np.rand
         if not region.any():
             raise LayoutError("the layout asks for nothing that the reference could show; expected at least one object")
     shown = asked.boxes_only() if ask.boxes_only else asked
-    return SampleRequest(image_id, shown, ask.reference, region, to_avoid(normal, asked))
+    return SampleRequest(image_id, shown, ask.reference, region, to_avoid(ask.unlike or normal, asked))
 
 
 def covered(layout: Layout, size: int) -> Mask:

@@ -29,6 +29,13 @@ ModelFolder = Annotated[
 ]
 Center = Annotated[str, typer.Option(metavar="STYLE", help="A center whose style is asked for; else none.")]
 Age = Annotated[float | None, typer.Option(metavar="WEEKS", help="Gestational age.")]
+Alone = Annotated[
+    bool,
+    typer.Option(
+        "--alone",
+        help="Make each image by itself on one thread: the same bytes on any machine, and as the studio does.",
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same images.")]
 
 
@@ -47,6 +54,11 @@ def generate(
     boxes_only: Annotated[bool, typer.Option("--boxes-only", help="Ask by boxes; outlines are the model's.")] = False,
     seed: Seed = 0,
     kind: Annotated[str, typer.Option("--format", help="png, parquet or dicom.")] = "png",
+    unlike: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A layout whose structures, where --layout lacks them, are avoided."),
+    ] = None,
+    alone: Alone = False,
     model: ModelFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -68,7 +80,7 @@ def generate(
     name = plane or (given.plane if given else "")
     if not name and picture is None:
         raise UsageError("no plane: give one with --plane (or a --layout, which states its own)")
-    root, opened = _open(model)
+    root, opened = _open(model, alone=alone)
     from fetalflex.synthesis.edit import check_size, predict_layout, settle_plane
     from fetalflex.synthesis.generate import Job, generate
     from fetalflex.synthesis.requests import Ask
@@ -81,8 +93,8 @@ def generate(
             given, source = predict_layout(opened, picture, name), "seen on the reference"
         else:
             check_size(picture, given)
-    ask = Ask(name, pairs, given, source, center or None, age, boxes_only, canvas)
-    draw = None if given is not None else _draw(root, opened, age)
+    ask = Ask(name, pairs, given, source, center or None, age, boxes_only, canvas, _read_layout(unlike))
+    draw = None if given is not None else drawn_from(root, opened, age)
     job = Job(ask, count, seed, kind, out, picture.sha256 if picture else None)  # type: ignore[arg-type]
     resumed = _watch(generate(opened, job, draw), count)
     said = {"images": count, "kept": resumed, "plane": name, "manifest": str(out / "manifest.parquet")}
@@ -99,6 +111,10 @@ def edit(
     center: Center = "",
     age: Age = None,
     seed: Seed = 0,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="The layout after the edit, instead of anomalies.")
+    ] = None,
+    alone: Alone = False,
     model: ModelFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -113,15 +129,19 @@ def edit(
     any other error; nothing is written then.
     """
     pairs = pair_anomalies(anomaly, severity)
-    if not pairs:
+    if not pairs and to is None:
         raise UsageError("no anomaly: give one with --anomaly NAME --severity NUMBER; docs/layouts.md lists them")
-    given, picture = _read_layout(layout), _read_picture(image)
+    if pairs and to is not None:
+        raise UsageError("--anomaly and --to exclude each other: the layout of --to holds its anomalies")
+    if to is not None and layout is None:
+        raise UsageError("--to needs --layout: the layout of the image as it is, that the other one is compared with")
+    given, picture, target = _read_layout(layout), _read_picture(image), _read_layout(to)
     if picture is None:
         raise UsageError("no image")
-    _, opened = _open(model)
+    _, opened = _open(model, alone=alone)
     from fetalflex.synthesis.edit import Edit, edit_picture
 
-    asked = Edit(picture, pairs, plane or None, given, age, center or None, seed)
+    asked = Edit(picture, pairs, plane or None, given, age, center or None, seed, target)
     said = edit_picture(opened, asked, out)
     sure = "" if said["plane_confidence"] is None else f" (confidence {said['plane_confidence']:.2f})"
     how = "given" if said["plane_given"] else "read from the image"
@@ -182,8 +202,14 @@ def _read_picture(path: Path | None) -> "Picture | None":
     return None if path is None else read_picture(path)
 
 
-def _open(model: Path | None) -> "tuple[Path | None, Model]":
+def _open(model: Path | None, *, alone: bool = False) -> "tuple[Path | None, Model]":
     """Return the workspace, where the model is its own, and the model."""
+    root, opened = open_any(model)
+    return root, opened.alone() if alone else opened
+
+
+def open_any(model: Path | None) -> "tuple[Path | None, Model]":
+    """Return the model of a folder, or that of the workspace that we stand in, with the workspace."""
     from tasks.workspace import find_root, load_params
 
     if model is not None:
@@ -202,7 +228,7 @@ def _open(model: Path | None) -> "tuple[Path | None, Model]":
     return root, open_model(root / "models", params.sample)
 
 
-def _draw(root: Path | None, opened: "Model", age: float | None) -> "Draw":
+def drawn_from(root: Path | None, opened: "Model", age: float | None) -> "Draw":
     """Return what layouts are drawn from: the workspace's training layouts, or the model's statistics."""
     from fetalflex.synthesis.requests import drawn_from_shapes, drawn_from_training
 
