@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fetalflex.errors import FetalFlexError, SourceError, UsageError, WorkspaceError
-from flows.commands import history, release, scheduling, synthesis
+from flows.commands import history, reader_study, release, scheduling, studio, synthesis
 
 app = typer.Typer(
     name="fetalflex",
@@ -258,6 +258,8 @@ app.command()(history.diff)
 app.command()(history.backfill)
 app.command()(scheduling.serve)
 app.command()(scheduling.regenerate)
+app.command()(studio.studio)
+app.add_typer(reader_study.app, name="reader-study")
 
 
 def _print_json(value: Any) -> None:
