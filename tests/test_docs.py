@@ -76,10 +76,12 @@ def command_options() -> dict[str, set[str]]:
     from flows.cli import app
 
     group: Any = typer.main.get_command(app)
-    return {
-        name: {o for p in command.params for o in (*p.opts, *p.secondary_opts) if o.startswith("-")} | {"--help"}
-        for name, command in group.commands.items()
-    }
+
+    def options(command: Any) -> set[str]:
+        own = {o for p in command.params for o in (*p.opts, *p.secondary_opts) if o.startswith("-")} | {"--help"}
+        return own.union(*(options(inner) for inner in getattr(command, "commands", {}).values()))
+
+    return {name: options(command) for name, command in group.commands.items()}
 
 
 @each_page
