@@ -46,6 +46,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host.strip("[]"), port))
+        listener.listen(128)  # who comes before the app is up waits
     except OSError as error:
         listener.close()
         raise UsageError(f"cannot listen on {host}:{port} ({error.strerror}); name another --port or --host") from error

@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """A user's window. Any error that the page's own scripts throw, or a refused file, fails the test."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
-    context.set_default_timeout(120_000)  # a busy machine is no verdict
+    context.set_default_timeout(60_000)  # a busy machine is no verdict
     yield watched(context.new_page())
     context.close()
 

@@ -76,7 +76,7 @@ def test_two_readers_one_of_whom_closes_the_browser_in_the_middle(
 
     second = browser.new_context()
     other = watched(second.new_page())
-    other.set_default_timeout(120_000)
+    other.set_default_timeout(60_000)
     begin(other, links["R02"])
     for position in range(1, 21):  # by the mouse
         at(other, position)
@@ -92,7 +92,7 @@ def test_two_readers_one_of_whom_closes_the_browser_in_the_middle(
     expect(other.locator("#done")).to_be_visible()
 
     again = watched(second.new_page())
-    again.set_default_timeout(120_000)
+    again.set_default_timeout(60_000)
     again.goto(links["R01"])  # the same link, another browser: where it was, with nothing chosen
     at(again, 9)
     expect(again.locator("#where")).to_contain_text("image 9 of 20")
