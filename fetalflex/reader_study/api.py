@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, Field
 
-from fetalflex.anatomy.ontology import plane
+from fetalflex.anatomy.ontology import plane, structure
 from fetalflex.errors import FetalFlexError
 from fetalflex.reader_study.store import Answer, Place, Store, TurnedError, UnknownReaderError
 from fetalflex.web.guard import Guard, Rules
@@ -96,5 +96,7 @@ def _shown(place: Place) -> dict[str, Any]:
     return {
         "reader": place.reader, "position": place.position, "total": place.total, "consented": place.consented,
         "plane": None if known is None else known.meaning,
-        "structures": [] if known is None else [{"name": s, "label": s.replace("-", " ")} for s in known.structures],
+        "structures": [] if known is None else [
+            {"name": s, "label": s.replace("-", " ")} for s in known.structures if structure(s).seen_normally
+        ],
     }  # fmt: skip

@@ -38,7 +38,7 @@ def begin(page: Page, link: str) -> None:
     expect(page.locator("#consent-text p").first).to_contain_text("fetal ultrasound")
     assert violations(page) == []
     page.check("#agree")
-    page.click("text=Begin")
+    page.click("#consent-form button")
 
 
 def at(page: Page, position: int) -> None:

@@ -1,6 +1,7 @@
 """The commands of the pages: what they refuse, what they serve, what they leave."""
 
 import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -100,5 +101,5 @@ def test_a_study_is_made_served_read_and_reported(
     read_all(Store(tmp_path / "study"), token, lambda *_: answer())
     assert "10 answers" in call("reader-study", "results", "study", "--csv", "answers.csv")
     assert "8 images, half of them real" in (tmp_path / "study/results.html").read_text()
-    rows = list(csv.DictReader((tmp_path / "answers.csv").open()))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "answers.csv").read_text())))
     assert [json.loads(r["structures"]) for r in rows] == [[]] * 10
