@@ -140,7 +140,7 @@ def test_everything_can_be_done_by_keys_alone(studio: Page) -> None:
     studio.keyboard.press("g")
     expect(studio.locator("#status")).to_have_text("The image is there.")
     studio.locator(ventricle).focus()
-    press("Delete")
+    studio.keyboard.press("Delete")
     expect(studio.locator("#stage .object")).to_have_count(2)
     studio.keyboard.press("c")
     expect(studio.locator("#compare-before")).to_be_visible()
