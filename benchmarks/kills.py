@@ -29,7 +29,8 @@ from fetalflex.release.chain import dvc_md5
 from tests.flows.chain import environment, family, forget, hashes, is_dead, run, wait_for
 
 STAGES = ("ingest@phantom-tiny-b", "masks", "prealign", "train", "sample", "score", "evaluate", "gate")
-AIMS = ("random", "chunk write", "chunk move", "checkpoint", "lock")
+CHUNKED = ("ingest", "masks", "sample", "score", "evaluate")
+TRAINED = ("masks", "prealign", "train")
 LIMIT_S = 600.0
 
 
@@ -75,7 +76,8 @@ def _kill_once(
 ) -> Kill:
     known, images = expected
     scope = "run" if chance.random() < 0.3 else "process"
-    stage, aim = chance.choice(stages), chance.choice(AIMS)
+    stage = chance.choice(stages)
+    aim = chance.choice(_aims(stage.partition("@")[0]))
     work = root / ".work" / stage
     forget(root, stage)
     with subprocess.Popen(
@@ -102,6 +104,12 @@ def _kill_once(
         sum(seen.get(name, {inode}) != {inode} for name, inode in before.items()),
         sum((images - again).values()), sum((again - images).values()), ok and hashes(root) == known, round(seconds, 1),
     )  # fmt: skip
+
+
+def _aims(stage: str) -> list[str]:
+    """Return the moments that a stage has."""
+    chunked = ["chunk write", "chunk move"] if stage in CHUNKED else []
+    return ["random", "lock", *chunked, *(["checkpoint"] if stage in TRAINED else [])]
 
 
 def _strike(everyone: list[psutil.Process], scope: str, chance: random.Random) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 from fetalflex.artifacts import Grey
 
 # On another kind of device the last bits differ, and a fine stage that stops a round earlier or later magnifies that.
-# Measured between instruction sets of one processor and between processor and GPU: docs/results.md, "Releases".
+# A bound that we set. Between instruction sets of one processor no pixel differed on 14 tiny images (docs/results.md,
+# "Releases"); between processor and GPU it was not measured.
 MEAN_GREY_LEVELS = 2.0
 WITHIN_SHARE = 0.95  # of the images: the rest may have taken another number of rounds
 
