@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from fetalflex.errors import ParameterError
+from fetalflex.params_evaluate import Evaluate as Evaluate
 from fetalflex.params_plan import Anomaly, LayoutSource, check_anomalies
 from fetalflex.params_training import Channels, Fraction, Positive, Rate
 from fetalflex.params_training import Prealign as Prealign
@@ -152,18 +153,6 @@ class Score(_Section):
     encoder: Literal["inception", "aligner"] = "inception"
     bootstrap: Positive = 200
     max_real: Positive = 200
-
-
-class Evaluate(_Section):
-    """Downstream: classifiers x arms x seeds. `ratio`: synthetic images per real one in `real+synthetic`."""
-
-    models: tuple[Literal["resnet", "densenet"], ...] = ("resnet", "densenet")
-    seeds: Positive = 2
-    steps: Positive = 80
-    batch_size: Positive = 16
-    learning_rate: Rate = 1e-3
-    ratio: Annotated[float, Field(gt=0, le=10)] = 1.0
-    bootstrap: Positive = 200
 
 
 class Criterion(_Section):

@@ -10,10 +10,11 @@ from tasks.tracking import stage_run
 
 @flow(name="evaluate", persist_result=False)
 def evaluate() -> None:
-    """Train every classifier of the comparison, then compare."""
+    """Run every training and detector of the protocol, then compare."""
     with open_stage("evaluate") as run, stage_run(run, run.params.evaluate.model_dump()) as tracker:
         work = EvaluateWork(run)
-        work.finish(map_chunks(run, "trainings", list(work.specs), work.make), tracker)
+        work.announce()
+        work.finish(map_chunks(run, "trainings", work.names, work.make), tracker)
 
 
 if __name__ == "__main__":

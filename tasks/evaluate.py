@@ -1,61 +1,97 @@
-"""Downstream: every training of the comparison is a chunk of its own."""
+"""Downstream: every training of the protocol, and every detector, is a chunk of its own."""
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from fetalflex.anatomy.ontology import PLANE_NAMES
-from fetalflex.artifacts import decode_png, read_json, write_json
-from fetalflex.dataset import Cases
-from fetalflex.downstream.comparison import summarise
-from fetalflex.downstream.protocol import Labelled, TrainingResult, TrainingSpec, plane_task, specs, train_and_test
-from fetalflex.quality.summary import plain
-from tasks.cases import patient_names, read_cases, read_synthetic
+from fetalflex.artifacts import write_json
+from fetalflex.downstream.detectors.run import STYLE, Networks, run_detector
+from fetalflex.downstream.protocol import TrainingSpec, detector_name, expected_seconds
+from fetalflex.downstream.statistics.summary import downstream_report
+from fetalflex.downstream.study import Outcome, load_outcome, run_training, save_outcome
+from fetalflex.imports import light_diffusers
+from fetalflex.report.downstream.page import render_downstream
 from tasks.chunks import ChunkWork
+from tasks.downstream import read_study
+from tasks.progress import console
 from tasks.stage import StageRun
 from tasks.tracking import Tracker
 
+OUTCOME = "outcome.npz"
+
 
 class EvaluateWork(ChunkWork):
-    """The task (which planes can be tested) and its trainings by name."""
+    """The study, its trainings and detectors by chunk name."""
 
     def __init__(self, run: StageRun) -> None:
-        """Read real and synthetic images; only normal synthetic ones teach planes."""
+        """Read all images once."""
         super().__init__(run)
-        cases = read_cases(run.root, run.params)
-        made = read_synthetic(run.root)
-        made = made.filter(made["kind"] == "normal")
-        synthetic = Labelled(
-            np.stack([decode_png(p["bytes"]) for p in made["image"]]),
-            made["plane"].to_numpy().astype(np.str_),
-            made["source_case"].to_numpy().astype(np.str_),
+        self.study = read_study(run.root, run.params)
+        self.trainings: dict[str, TrainingSpec] = {spec.name: spec for spec in self.study.trainings()}
+        self.detectors: dict[str, str] = {}
+        if self.study.anomalies is not None:
+            across = [STYLE] if len(self.study.anomalies.abnormal) else []
+            asked: list[str] = [*run.params.evaluate.detectors, *across]
+            self.detectors = {detector_name(name): name for name in asked}
+
+    @property
+    def names(self) -> list[str]:
+        """All chunks, the detectors first: the counterfactual is the longest."""
+        return [*self.detectors, *self.trainings]
+
+    @cached_property
+    def networks(self) -> Networks:
+        """The generator and the guide; the judge is not for this stage."""
+        with light_diffusers():
+            from fetalflex.masks.segmenter import Segmenter
+            from fetalflex.model.generator import Generator
+
+            models = self.run.root / "models"
+            return Networks(Generator.load(models / "generator"), Segmenter.load(models / "guide"))
+
+    def announce(self) -> None:
+        """Say how much is going to be done, and how long it should take."""
+        params = self.run.params
+        left = [spec for name, spec in self.trainings.items() if not self.run.chunk(name).is_dir()]
+        seconds = expected_seconds(left, params.evaluate, params.data.image_size, params.compute.workers)
+        done = f", {len(self.trainings) - len(left)} of them done" if len(left) < len(self.trainings) else ""
+        console.print(
+            f"evaluate: {len(self.trainings)} trainings{done}, {len(self.detectors)} detectors; expected: "
+            f"{max(1, round(seconds / 60))} min of {params.compute.workers} free cores for the trainings",
+            soft_wrap=True,
         )
-        self.task = plane_task(_labelled(cases.of_group("train")), synthetic, _labelled(cases.of_group("test")))
-        self.specs: dict[str, TrainingSpec] = {
-            f"{s.model}-{s.arm.replace('+', '-')}-{s.repeat}": s for s in specs(run.params.evaluate)
-        }
 
     def make(self, name: str, folder: Path) -> None:
-        """Run one training and keep its predictions."""
+        """Run one training or one detector and keep what it says of the test images."""
         params = self.run.params
-        result = train_and_test(self.specs[name], self.task, params.evaluate, params.data.seed)
-        write_json(folder / "result.json", {"predictions": result.predictions, "losses": result.losses})
+        if name in self.trainings:
+            outcome = run_training(self.study, self.trainings[name], params.compute.device)
+        else:
+            task = self.study.anomalies
+            if task is None:
+                raise KeyError(name)
+            kind = self.detectors[name]
+            needs = kind in ("counterfactual", STYLE)
+            outcome = run_detector(kind, task, params.evaluate, params.data.seed, self.networks if needs else None)
+        save_outcome(folder / OUTCOME, outcome)
 
     def finish(self, chunks: dict[str, Path], tracker: Tracker) -> None:
-        """Compare the arms and publish the report."""
-        results = []
-        for name, chunk in chunks.items():
-            kept = read_json(chunk / "result.json")
-            results.append(TrainingResult(self.specs[name], tuple(kept["predictions"]), tuple(kept["losses"])))
-        params = self.run.params
-        report = summarise(results, self.task, bootstrap=params.evaluate.bootstrap, seed=params.data.seed)
+        """Compare the arms; publish the report and its page."""
+        outcomes = {spec: load_outcome(chunks[name] / OUTCOME) for name, spec in self.trainings.items()}
+        detectors: dict[str, Outcome] = {
+            kind: load_outcome(chunks[name] / OUTCOME) for name, kind in self.detectors.items()
+        }
+        report = downstream_report(self.study, outcomes, detectors)
         tracker.metrics(
-            {f"{r['model']}/{r['arm']}/{r['metric']}".replace("+", "-"): r["value"] for r in report["results"]}
+            {
+                f"{r['task']}/{r['test']}/{r['model']}/{r['arm']}/{r['metric']}".replace("+", "-"): r["value"]
+                for r in report["results"]
+                if r["value"] is not None and np.isfinite(r["value"])
+            }
         )
-        write_json(self.run.work / "downstream.json", plain(report))
-        self.run.publish({"reports/downstream.json": self.run.work / "downstream.json"})
-
-
-def _labelled(cases: Cases) -> Labelled:
-    planes = np.array([PLANE_NAMES[int(p)] for p in cases.planes], np.str_)
-    return Labelled(cases.images, planes, patient_names(cases))
+        work = self.run.work
+        write_json(work / "downstream.json", report)
+        page = render_downstream(report, self.study, detectors, preset=self.run.params.preset)
+        (work / "downstream.html").write_text(page, encoding="utf-8")
+        self.run.publish({f"reports/{name}": work / name for name in ("downstream.json", "downstream.html")})

@@ -1,1 +1,1 @@
-"""Does the synthetic data help? Classifiers and the protocol that compares them."""
+"""Does the synthetic data help? Six classifiers and three detectors, two tasks, one pre-registered protocol."""

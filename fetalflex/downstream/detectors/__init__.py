@@ -1,0 +1,1 @@
+"""Detectors that know normal images alone: neighbours, Gaussians, the generator's counterfactual."""

@@ -1,0 +1,1 @@
+"""Six classifiers from libraries, in three sizes."""

@@ -1,0 +1,1 @@
+"""One training: the loop, and what it says of the test images."""

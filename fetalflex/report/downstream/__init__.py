@@ -1,0 +1,1 @@
+"""The page of the downstream evaluation: tables, curves, matrices, examples."""
