@@ -163,6 +163,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "licence": "under which terms the images may be used",
         "consent": "what patients or a board agreed to; stands in every release",
         "planes": "word in the study's or series' description -> plane; the first that occurs decides",
+        "findings": "`test_only` alone: word in the series description -> what the image shows; the first decides",
         "annotations": "which annotation objects are read: segmentations (DICOM SEG), boxes (structured reports)",
         "spacing": "`header`: as stated; `ignore`: taken as unknown; `required`: images without it are set aside",
         "clips": "which still frames are taken from clips, see below",

@@ -242,6 +242,8 @@ class Center(_Section):
     `annotations`: which annotation objects are read. `spacing`: `header` takes what the header states, `ignore`
     nothing (an image that was resized outside of DICOM), `required` sets images without spacing aside. `consent`: what
     patients or a board agreed to, for whoever uses a release.
+    `findings`, of `test_only` centers alone: words in the series description -> what the image shows, for testing
+    detectors; the first that occurs decides.
     """
 
     title: str
@@ -249,11 +251,18 @@ class Center(_Section):
     licence: str
     consent: str = ""
     planes: dict[str, str] = Field({})
+    findings: dict[str, str] = Field({})
     annotations: Literal["all", "segmentations", "boxes", "none"] = "all"
     spacing: Literal["header", "ignore", "required"] = "header"
     clips: Clips = Clips()
     deidentify: Deidentify = Deidentify()
     phantom: Phantom | None = None
+
+    @model_validator(mode="after")
+    def _findings_are_for_tests(self) -> "Center":
+        if self.findings and self.role != "test_only":
+            raise ValueError("findings are for centers of the role test_only; found the role normal")
+        return self
 
 
 _Model = TypeVar("_Model", bound=BaseModel)

@@ -80,6 +80,13 @@ class Quarantine(dy.Schema):
     detail = dy.String(nullable=False)
 
 
+class Findings(dy.Schema):
+    """What frames of a `test_only` center show: `data/test_only/<center>/findings.parquet`, in its profile's words."""
+
+    case_id = dy.String(primary_key=True, min_length=16)
+    finding = dy.String(nullable=False, min_length=1)
+
+
 class Masks(dy.Schema):
     """Structures of each case: `data/masks/masks-NN.parquet`, in frame pixels, expert or predicted.
 

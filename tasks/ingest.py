@@ -38,6 +38,8 @@ class CenterIngest(ChunkWork):
         tables.write_shard(folder / f"frames-{name}.parquet", result.frames, tables.Frames)
         tables.write_shard(folder / f"annotations-{name}.parquet", result.annotations, tables.Annotations)
         tables.write_shard(folder / "quarantine.parquet", result.quarantine, tables.Quarantine)
+        if self.profile.findings:
+            tables.write_shard(folder / "findings.parquet", result.findings, tables.Findings)
 
     def publish(self, chunks: dict[str, Path]) -> None:
         """Put the shards and one quarantine table in place. Raises: NoUsableFramesError."""
@@ -52,5 +54,8 @@ class CenterIngest(ChunkWork):
                 for path in chunk.glob("*-*.parquet"):
                     (partial / path.name).write_bytes(path.read_bytes())
             tables.write_shard(partial / "quarantine.parquet", quarantine, tables.Quarantine)
+            if self.profile.findings:
+                findings = tables.read_shards([c / "findings.parquet" for c in chunks.values()], tables.Findings)
+                tables.write_shard(partial / "findings.parquet", findings, tables.Findings)
         (output,) = self.run.outputs
         self.run.publish({output: whole})

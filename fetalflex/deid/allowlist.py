@@ -40,19 +40,23 @@ MODEL = re.compile(
 
 @dataclass(frozen=True)
 class Kept:
-    """All that an ingested frame knows of its header. `patient` is a keyed hash; `age_weeks` None where not stated."""
+    """All that an ingested frame knows of its header.
+
+    `patient` is a keyed hash; `age_weeks` None where not stated; `finding` None but in centers for testing.
+    """
 
     patient: str
     plane: str
     age_weeks: float | None
     device: str
+    finding: str | None = None
 
 
 def keep(header: Dataset, name: str, center: Center, key: PseudonymKey) -> Kept:
     """Return what may be kept of a header. `name` and `center`: the center's name and profile."""
     return Kept(
         patient_pseudonym(header, name, key), find_plane(header, center), read_age_weeks(header),
-        clean_device(header, simulated=center.phantom is not None),
+        clean_device(header, simulated=center.phantom is not None), find_finding(header, center),
     )  # fmt: skip
 
 
@@ -73,6 +77,12 @@ def find_plane(header: Dataset, center: Center) -> str:
     """Return the plane whose word, in the profile's order, first occurs in study or series description."""
     text = f"{header.get('StudyDescription', '')} {header.get('SeriesDescription', '')}".casefold()
     return next((plane for word, plane in center.planes.items() if word.casefold() in text), UNKNOWN)
+
+
+def find_finding(header: Dataset, center: Center) -> str | None:
+    """Return the finding whose word, in the profile's order, first occurs in the series description, or None."""
+    text = str(header.get("SeriesDescription", "")).casefold()
+    return next((finding for word, finding in center.findings.items() if word.casefold() in text), None)
 
 
 def check_profile(name: str, center: Center) -> None:

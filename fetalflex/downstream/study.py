@@ -92,7 +92,7 @@ def run_training(study: Study, spec: TrainingSpec, device: str = "cpu") -> Outco
     network, losses = train(learner, pool, study.params)
     scores: Outcome = {"losses": np.array(losses, np.float32)}
     known = embeddings(network, anomaly.real.images) if one_class else None
-    for name, images in test_sets(anomaly).items():
+    for name, images in image_sets(anomaly).items():
         if known is not None:
             scores[name] = nearest_distances(embeddings(network, images), known)
         else:
@@ -100,7 +100,7 @@ def run_training(study: Study, spec: TrainingSpec, device: str = "cpu") -> Outco
     return scores
 
 
-def test_sets(task: AnomalyTask) -> dict[str, Images]:
+def image_sets(task: AnomalyTask) -> dict[str, Images]:
     """Return the images of each of `SETS`."""
     parts = (task.calibration.images, task.test.images, task.abnormal.images, task.pairs.normal, task.pairs.abnormal)
     return dict(zip(SETS, parts, strict=True))

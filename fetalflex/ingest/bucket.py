@@ -48,11 +48,12 @@ PRELOAD = ("fetalflex.ingest.worker", "fetalflex.deid.ocr:warm_up")
 
 @dataclass(frozen=True)
 class BucketResult:
-    """Rows of one bucket, for the schemas `tables.Frames`, `tables.Annotations` and `tables.Quarantine`."""
+    """Rows of one bucket, for the schemas `tables.Frames`, `Annotations`, `Quarantine` and `Findings`."""
 
     frames: list[Row] = field(default_factory=list)
     annotations: list[Row] = field(default_factory=list)
     quarantine: list[Row] = field(default_factory=list)
+    findings: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,9 @@ def _frames_of(job: _Job, item: SourceFile, result: BucketResult) -> Iterator[tu
         geometry = Geometry(tuple(found["crop"]), tuple(found["size"]), found["spacing_mm"])
         case_id = keyed_hash(job.key, "case", job.name, item.content_id, said["number"])
         kept = said["kept"] | {"marks": json.dumps(said["marks"])}
+        finding = kept.pop("finding", None)
+        if finding is not None:
+            result.findings.append({"case_id": case_id, "finding": finding})
         row = _frame_row(job.name, case_id, kept, geometry.spacing_mm, arrays[0])
         yield _Place(case_id, said["number"], tuple(said["shape"]), geometry), row
 

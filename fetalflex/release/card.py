@@ -79,7 +79,7 @@ def _figures(quality: Mapping[str, Any], downstream: Mapping[str, Any]) -> str:
     rows = [_figure(f"{f['name']} to real test images", f, f.get("n_synthetic")) for f in quality.get("fidelity") or ()]
     rows += [_figure(f"judge's Dice, {c['structure']}", c, c.get("n")) for c in quality.get("control") or ()]
     for row in downstream.get("results") or ():
-        if row.get("difference") is not None:
+        if row.get("difference") is not None and row.get("primary", True):  # the pre-registered ones
             about = {"value": row["difference"], "low": row.get("difference_low"), "high": row.get("difference_high")}
             name = " ".join(str(row[k]) for k in ("model", "metric", "arm") if row.get(k) is not None)
             rows.append(_figure(f"gain over real data alone: {name}", about, None))

@@ -4,7 +4,7 @@ Images become Ultrasound Image objects, outlines and colour masks DICOM SEG, box
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,17 @@ class PublicSet:
     licence: str
     planes: Mapping[str, str]
     role: str = "normal"
+    findings: Mapping[str, str] = field(default_factory=dict)
 
+
+# The words of the set's own table, some misspelt there, for one name each.
+_FINDINGS = {
+    "mild-ventriculomegaly": "mild-ventriculomegaly", "moderate-ventriculomegaly": "moderate-ventriculomegaly",
+    "severe-ventriculomegaly": "severe-ventriculomegaly", "arachnoid-cyst": "arachnoid-cyst",
+    "cerebellah-hypoplasia": "cerebellar-hypoplasia", "colphocephaly": "colpocephaly", "encephalocele": "encephalocele",
+    "holoprosencephaly": "holoprosencephaly", "hydracen": "hydranencephaly", "intracranial-hemorr": "haemorrhage",
+    "m-magna": "enlarged-cisterna-magna", "polencephaly": "porencephaly", "chiari": "chiari",
+}  # fmt: skip
 
 SETS: Mapping[str, PublicSet] = {
     "hc18": PublicSet(
@@ -56,7 +66,7 @@ SETS: Mapping[str, PublicSet] = {
     ),
     "abnormal-brain": PublicSet(
         public.read_abnormal_brain, ("images", "labels.csv"), "Brains with named anomalies", _CC_BY, _PLANES,
-        "test_only",
+        "test_only", _FINDINGS,
     ),
 }  # fmt: skip
 
@@ -94,7 +104,7 @@ def draft_center(name: str, center: str) -> dict[str, Any]:
         "role": item.role,
         "licence": item.licence,
         "planes": dict(item.planes),
-    }
+    } | ({"findings": dict(item.findings)} if item.findings else {})
 
 
 def _set(name: str) -> PublicSet:

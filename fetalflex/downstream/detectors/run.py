@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fetalflex.downstream.data.anomalies import AnomalyTask
 from fetalflex.downstream.detectors.features import detect_by_features
-from fetalflex.downstream.study import SETS, Outcome, test_sets
+from fetalflex.downstream.study import SETS, Outcome, image_sets
 from fetalflex.errors import ArtifactError
 from fetalflex.params_evaluate import Evaluate
 from fetalflex.rng import generator
@@ -37,7 +37,7 @@ def run_detector(name: str, task: AnomalyTask, params: Evaluate, seed: int, netw
 
     The style-only classifier scores `test` and `abnormal` alone. Raises: ArtifactError where it lacks its networks.
     """
-    sets = test_sets(task)
+    sets = image_sets(task)
     if name in ("neighbours", "gaussian"):
         scores, heats = detect_by_features(name, task, sets, params, seed)
         return _outcome(scores, heats)

@@ -6,6 +6,7 @@ from scipy.stats import beta
 
 from fetalflex.quality.bootstrap import LEVEL, Interval
 
+_EDGE = 1e-4
 _Z = 1.959963984540054  # of LEVEL, two-sided
 
 
@@ -26,7 +27,7 @@ def auc_interval(area: float, positive: int, negative: int) -> Interval:
     """Return an AUC with the interval of all true AUCs that could well have given it.
 
     Source: Newcombe 2006, Statistics in Medicine 25, method 5: the score interval with Hanley and McNeil's variance,
-    both sample sizes replaced by their mean. Raises nothing; NaN without cases.
+    both sample sizes replaced by their mean. NaN without cases.
     """
     if not np.isfinite(area) or not positive or not negative:
         return Interval(float("nan"), float("nan"), float("nan"))
@@ -36,8 +37,9 @@ def auc_interval(area: float, positive: int, negative: int) -> Interval:
         spread = 1 + spare * (1 - true) / (2 - true) + spare * true / (1 + true)
         return (area - true) ** 2 - _Z**2 * true * (1 - true) * spread / (positive * negative)
 
-    low = 0.0 if area <= 0 else float(brentq(beyond, 1e-12, area))
-    high = 1.0 if area >= 1 else float(brentq(beyond, area, 1 - 1e-12))
+    # At an area of 0 or 1 the equation is zero there, too: the other root is looked for from just beside it.
+    low = 0.0 if area < _EDGE else float(brentq(beyond, 1e-12, min(area, 1 - 1e-9)))
+    high = 1.0 if area > 1 - _EDGE else float(brentq(beyond, max(area, 1e-9), 1 - 1e-12))
     return Interval(area, low, high)
 
 

@@ -72,7 +72,7 @@ def test_exact_interval_of_a_share():
 def test_auc_interval_holds_its_value_and_stays_wide_for_few_cases(area, positive, negative):
     found = auc_interval(area, positive, negative)
     assert 0 <= found.low <= area <= found.high <= 1
-    assert found.high - found.low > 0.08
+    assert found.high - found.low > 0.05
 
 
 def test_a_perfect_auc_of_few_cases_is_not_taken_for_certain():

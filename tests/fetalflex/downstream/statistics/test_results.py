@@ -8,7 +8,7 @@ from fetalflex.downstream.data.labelled import class_numbers
 from fetalflex.downstream.data.planes import plane_task
 from fetalflex.downstream.statistics.anomaly_results import contrasts, localise, threshold
 from fetalflex.downstream.statistics.summary import downstream_report
-from fetalflex.downstream.study import SETS, Study, test_sets
+from fetalflex.downstream.study import SETS, Study, image_sets
 from fetalflex.errors import TooFewCasesError
 from fetalflex.params_evaluate import Evaluate
 from fetalflex.rng import generator
@@ -30,7 +30,7 @@ def said(spec, right, study=STUDY):
         found = np.where(rng.random(len(truth)) < right, truth, (truth + 1) % 3)
         return {"probabilities": np.eye(3)[found] * 0.8 + 0.1, "positions": positions}
     return {name: rng.normal(right if "abnormal" in name else 0, 1, len(images))
-            for name, images in test_sets(study.anomalies).items()}  # fmt: skip
+            for name, images in image_sets(study.anomalies).items()}  # fmt: skip
 
 
 def outcomes(real, mixed, anomaly=(0.0, 3.0)):
@@ -115,7 +115,7 @@ def test_thresholds_come_from_calibration_images_alone():
     for name in SETS[1:]:
         outcome[name] = outcome[name] + 100
     assert threshold(outcome) == before
-    assert np.mean(outcome["calibration"] > before) == pytest.approx(0.05, abs=0.06)
+    assert np.mean(outcome["calibration"] > before) == pytest.approx(0.05, abs=0.12)  # one of six
 
 
 def test_perfect_heat_points_and_overlaps_and_random_heat_is_at_chance():
