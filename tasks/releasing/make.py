@@ -20,7 +20,7 @@ from fetalflex.rng import derive_seed
 from tasks import fingerprints, repository, tracking, versioning
 from tasks.progress import bar
 from tasks.releasing.clone import check_is_dataset, clone_at
-from tasks.releasing.objects import damaged
+from tasks.releasing.objects import damaged, heal
 from tasks.stage import stage_names
 from tasks.workspace import load_center, load_params
 
@@ -71,7 +71,7 @@ def tag_release(root: Path, tag: str, *, allow_failing: bool, say: Say = lambda 
     commit = _committed(root)
     with clone_at(root, commit, "release", versioning.cache_folder(root)) as tree:
         say("clean clone: versioned data")
-        _check_data(tree)
+        _check_data(root, tree)
         verdict = read_json(tree / "reports" / "gate.json")
         marked = _marked(verdict, allow_failing)
         say("exports: Hugging Face, COCO, DICOM")
@@ -98,17 +98,24 @@ def _committed(root: Path) -> str:
     return commit
 
 
-def _check_data(tree: Path) -> None:
-    """Bring the data into the clone and hold them against dvc.lock. Raises: WorkspaceError."""
+def _check_data(root: Path, tree: Path) -> None:
+    """Bring the data into the clone and hold them against dvc.lock.
+
+    A rotten cache heals from the workspace's own files.
+
+    Raises: WorkspaceError.
+    """
     tracked = versioning.tracked(tree)
     missing = [s for s in stage_names(tree) if not any(n.partition("@")[0] == s for n in versioning.locked(tree))]
     if missing:
         raise WorkspaceError(f"stage {missing[0]} has never run here: 'fetalflex run', commit, then release")
-    count, faults = damaged(versioning.cache_folder(tree), tracked)
+    cache = versioning.cache_folder(tree)
+    count, faults = damaged(cache, tracked)
+    faults = heal(cache, faults, root)
     if faults:
         raise WorkspaceError(
             f"the cache holds {len(faults)} damaged or missing objects of {count} ({faults[0].name}): "
-            "'fetalflex run' makes them again"
+            "remove them from the cache, then 'fetalflex run' makes them again"
         )
     versioning.checkout(tree)
     stale = versioning.status(tree)

@@ -6,10 +6,12 @@ Source: DVC 3.x stores an object with MD5 abcd... as `files/md5/ab/cd...`; a fol
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fetalflex.artifacts import atomic
 from fetalflex.errors import WorkspaceError
 from fetalflex.release.compare import Difference
 
@@ -69,3 +71,17 @@ def lay_out(store: Path, tracked: Mapping[str, str], tree: Path) -> None:
             target = tree / item.name
             target.parent.mkdir(parents=True, exist_ok=True)
             os.link(item.place, target)
+
+
+def heal(store: Path, faults: list[Difference], tree: Path) -> list[Difference]:
+    """Put objects back into a store from intact files of a tree; return those that stay damaged."""
+    left = []
+    for fault in faults:
+        item, source = Object(fault.name, fault.expected, place_of(store, fault.expected)), tree / fault.name
+        if damage(Object(fault.name, fault.expected, source)) is not None:
+            left.append(fault)
+            continue
+        with atomic(item.place) as partial:
+            shutil.copyfile(source, partial)
+            partial.chmod(0o444)  # as DVC keeps them
+    return left
