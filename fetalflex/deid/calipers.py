@@ -4,15 +4,19 @@ Training must not learn them as anatomy. A cross is found by its shape on the pi
 ellipse by small dots that follow each other at equal steps.
 """
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from fetalflex.deid.lines import Box
+
 Grey = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-Box = tuple[int, int, int, int]
+Mask = npt.NDArray[np.bool_]
 
 MEDIAN_PX = 9
 ARMS_PX = (3, 4, 5, 6, 8)  # half the side of a cross
@@ -29,6 +33,9 @@ DENSE = 0.9  # of the dots stand no thicker than where chance is reckoned
 SHORTEST, LONGEST = 6, 20  # dots of a row
 MOST_PAIRS = 400_000  # of dots near each other: more are noise, and would take a worker's memory
 RIM_PX = 2
+SMALLEST_CROSS_PX, LARGEST_CROSS_PX, MOST_SHAPES = 6, 30, 300  # sides of connected ink; more shapes than that are text
+CROSS_RIM_PX, CROSS_ERROR_PX, DRAWN_LIKENESS = 2, 4, 0.65
+DRAWN, DRAWN_DOT_PX = 255, 9
 BACKGROUND = 2  # grey levels of the dark screen
 EDGE_PX = (11, 11)  # how far its edge reaches: five pixels to each side
 
@@ -40,6 +47,38 @@ def find_calipers(grey: Grey) -> tuple[Box, ...]:
     # Some makers draw dark dots on bright tissue.
     dots = [box for sign in (1, -1) for box in _chains(np.where(surroundings, 0, sign * deviation))]
     return tuple(sorted({*_crosses(deviation), *dots}))
+
+
+def find_drawn_calipers(layer: Mask) -> tuple[Box, ...]:
+    """Return rectangles around the crosses and around the dots of rows in what may be drawn, bool [H, W].
+
+    Where ink is known by its one level or its colour, a caliper may be as dark as what lies under it.
+    """
+    count, _, stats, _ = cv2.connectedComponentsWithStats(layer.view(np.uint8))
+    sides, sizes = stats[1:count, 2:4], stats[1:count, 4]
+    shapes = (sides.min(axis=1) >= SMALLEST_CROSS_PX) & (sides.max(axis=1) <= LARGEST_CROSS_PX)
+    chosen = 1 + np.nonzero(shapes & (sizes >= SMALLEST_CROSS_PX))[0]
+    boxes = [] if len(chosen) > MOST_SHAPES else [b for n in chosen for b in _drawn_crosses(layer, stats[n])]
+    solid = cv2.morphologyEx(layer.view(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    return tuple(sorted({*boxes, *_chains(np.asarray(DRAWN * solid, np.float32), DRAWN_DOT_PX)}))
+
+
+def _drawn_crosses(layer: Mask, found: npt.NDArray[np.int32]) -> list[Box]:
+    """Return the best cross around a connected shape, if it is one."""
+    x, y, w, h = (int(v) for v in found[:4])
+    margin = CROSS_RIM_PX + 3
+    around = np.pad(layer[max(0, y - margin) : y + h + margin, max(0, x - margin) : x + w + margin], margin)
+    picture = around.astype(np.float32)
+    x, y = max(0, x - margin) - margin, max(0, y - margin) - margin
+    best, box = DRAWN_LIKENESS, None
+    for template in _DRAWN_TEMPLATES:
+        side = template.shape[0]
+        if side > min(picture.shape) or abs(side - 2 * CROSS_RIM_PX - max(w, h)) > CROSS_ERROR_PX:
+            continue
+        _, likeness, _, (left, top) = cv2.minMaxLoc(cv2.matchTemplate(picture, template, cv2.TM_CCOEFF_NORMED))
+        if likeness > best:
+            best, box = likeness, (x + left, y + top, x + left + side, y + top + side)
+    return [] if box is None else [box]
 
 
 def _surroundings(grey: Grey) -> npt.NDArray[np.bool_]:
@@ -75,7 +114,24 @@ def _drawn(arm: int) -> tuple[Floats, Floats]:
     return np.asarray(soft[0], np.float32), np.asarray(soft[1], np.float32)
 
 
-def _chains(deviation: Floats) -> list[Box]:
+def _thick(arm: int, thickness: int) -> Iterator[Floats]:
+    """Yield an upright and, where it is thin, a diagonal cross of sharp edges, with a dark rim."""
+    side = 2 * arm + thickness + 2 * CROSS_RIM_PX
+    inner, middle = slice(CROSS_RIM_PX, side - CROSS_RIM_PX), slice(CROSS_RIM_PX + arm, CROSS_RIM_PX + arm + thickness)
+    upright = np.zeros((side, side), np.float32)
+    upright[middle, inner] = upright[inner, middle] = 1
+    yield upright
+    diagonal = np.zeros((side, side), np.uint8)
+    ends = CROSS_RIM_PX, side - 1 - CROSS_RIM_PX
+    cv2.line(diagonal, (ends[0], ends[0]), (ends[1], ends[1]), 1, thickness)
+    cv2.line(diagonal, (ends[0], ends[1]), (ends[1], ends[0]), 1, thickness)
+    yield diagonal.astype(np.float32)
+
+
+_DRAWN_TEMPLATES = [cross for arm in ARMS_PX for thickness in (1, 2, 3) for cross in _thick(arm, thickness)]
+
+
+def _chains(deviation: Floats, largest_px: int = DOT_PX) -> list[Box]:
     """Return a rectangle around each dot of a row that is no chance."""
     labels, count = ndimage.label(deviation > DOT_CONTRAST, np.ones((3, 3)))
     if not count:
@@ -83,7 +139,7 @@ def _chains(deviation: Floats) -> list[Box]:
     sizes = np.bincount(labels.ravel())[1:]
     levels = ndimage.maximum(deviation, labels, np.arange(1, count + 1))
     slices = ndimage.find_objects(labels)
-    chosen = [i for i in np.nonzero(sizes <= DOT_PX)[0] if _side(slices[i]) <= DOT_SIDE_PX]
+    chosen = [i for i in np.nonzero(sizes <= largest_px)[0] if _side(slices[i]) <= DOT_SIDE_PX]
     if len(chosen) < SHORTEST:
         return []
     dots = np.array([[(s.start + s.stop - 1) / 2 for s in slices[i]] for i in chosen])

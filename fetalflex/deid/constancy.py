@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fetalflex.deid.overlay import Box, Floats, Grey, Mask, boxes_around
+from fetalflex.deid.lines import Box
+from fetalflex.deid.overlay import Floats, Grey, Mask, boxes_around
 
 FEWEST_FRAMES = 3
 # In all frames within a tolerance, or in so many frames exactly: text may come and go. Each where the surroundings

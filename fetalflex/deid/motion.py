@@ -7,7 +7,8 @@ median frame of the clip, by the place.
 import cv2
 import numpy as np
 
-from fetalflex.deid.text import Box, Floats, Grey, strokes
+from fetalflex.deid.lines import Box
+from fetalflex.deid.text import Floats, Grey, strokes
 
 LEAST = 13.0  # grey levels of a stroke beyond twice the local roughness
 LINE_PX = (13, 61)  # rows, columns: a word

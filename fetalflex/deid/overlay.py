@@ -6,16 +6,19 @@ there: whatever the tissue, rough, smooth or as bright as the ink. This needs pi
 compression with loss destroys it.
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from fetalflex.deid.lines import Box
+
 Grey = npt.NDArray[np.uint8]
 Signed = npt.NDArray[np.int16]
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
-Box = tuple[int, int, int, int]
 
 EDGE, EDGE_PX = 12, 3  # grey levels within a square of that side around a pixel of a stroke
 LEVELS = (2, 250)  # darker is background; brighter is saturated echo, too
@@ -35,16 +38,27 @@ SHARE = 0.05  # and holds that share of all runs beside: smooth tissue has runs 
 TILE, INKED = 4, 0.25  # blocks; ink takes that share of the tiles at most
 FEW, RAREST = 5.0, 0.5
 JOIN_PX = (9, 25)  # rows, columns: letters and words of a line
+BESIDE_PX = (17, 49)  # rows, columns: around ink that is no caliper
 FEWEST_COLOURED_PX = 8
 AWAY = 24  # grey levels between two channels beyond what is usual at that brightness
 BRIGHT, RARE = 20, 4e-3  # rarer brightnesses, ink's perhaps, are taken for as tinted as those above BRIGHT usually are
-FLOW, FILLED_PX = 0.02, 15  # coloured so much of the picture, or such a square of it: that is Doppler, and no ink
+# Doppler, and no ink, is what is coloured on such a share of the picture in squares of that side, thicker than strokes;
+# or on such a share in all; or as such a square.
+FLOW, THICK_PX, MOST_COLOURED, FILLED_PX = 0.02, 7, 0.03, 15
 TALLEST_PX = 56  # of a line of text; what is larger both ways is cut into cells
 CELL_PX, SPARSE = 24, 0.08  # letters cover more of their line; dots, crosses and outlines less
 
 
-def find_even_ink(grey: Grey, fewest: int = FEWEST_PX) -> list[Box]:
-    """Return rectangles (x0, y0, x1, y1; exclusive) around letters of one level in a picture [H, W].
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """What was drawn in one grey level or in colour: pixels that are surely ink, all that could be; bool [H, W]."""
+
+    ink: Mask
+    like: Mask
+
+
+def find_even_layers(grey: Grey, fewest: int = FEWEST_PX) -> list[Layer]:
+    """Return what is drawn in one grey level each in a picture [H, W].
 
     `fewest`: pixels in a window that a drawn level has at least; with few, speckle is found, too.
     """
@@ -54,15 +68,19 @@ def find_even_ink(grey: Grey, fewest: int = FEWEST_PX) -> list[Box]:
         return []
     usable = ((grey > LEVELS[0]) & (grey < LEVELS[1]) & ~_find_ends(frequency)[grey]) & _has_edge(grey)
     runs = [_runs(grey, length) & usable for length in RUNS_PX]
-    boxes: list[Box] = []
+    near: dict[int, Mask] = {}
     for counted in runs:
-        for level, near in _spikes(grey, counted, fewest):
-            boxes.extend(boxes_around(runs[0] & near & (grey == level), fewest // 2))
-    return boxes
+        for level, area in _spikes(grey, counted, fewest):
+            near[level] = area | near[level] if level in near else area
+    layers = []
+    for level, area in sorted(near.items()):
+        like = grey == level
+        layers.append(Layer(runs[0] & area & like, like))
+    return layers
 
 
-def find_coloured_ink(pixels: Grey) -> list[Box]:
-    """Return rectangles around what is coloured beyond its brightness's tint, in RGB [H, W, 3]; none in Doppler."""
+def find_coloured_layers(pixels: Grey) -> list[Layer]:
+    """Return what is coloured beyond its brightness's tint, in RGB [H, W, 3]; nothing in Doppler."""
     red, green, blue = (channel.astype(np.int16) for channel in cv2.split(pixels))
     if np.array_equal(red, green) and np.array_equal(green, blue):
         return []
@@ -70,30 +88,39 @@ def find_coloured_ink(pixels: Grey) -> list[Box]:
     tints = red - green, blue - green
     away = np.maximum.reduce([np.abs(tint - _usual_tint(top, tint)[top]) for tint in tints])
     ink = away > AWAY
-    if not 0 < float(ink.mean()) < FLOW:
+    thick = cv2.morphologyEx(ink.view(np.uint8), cv2.MORPH_OPEN, np.ones((THICK_PX, THICK_PX), np.uint8))
+    if not 0 < float(ink.mean()) < MOST_COLOURED or float(thick.mean()) >= FLOW:
         return []
     _, labels = cv2.connectedComponents(ink.view(np.uint8))
     filled = cv2.erode(ink.view(np.uint8), np.ones((FILLED_PX, FILLED_PX), np.uint8)) > 0
-    return boxes_around(ink & ~np.isin(labels, np.unique(labels[filled])), FEWEST_COLOURED_PX)
+    ink &= ~np.isin(labels, np.unique(labels[filled]))
+    return [Layer(ink, ink)]
 
 
-def boxes_around(ink: Mask, fewest: int) -> list[Box]:
-    """Return rectangles around lines of ink [H, W] of at least `fewest` pixels; large shapes (outlines) in cells."""
+def boxes_around(ink: Mask, fewest: int, ours: Mask | None = None) -> list[Box]:
+    """Return rectangles around lines of ink [H, W] of at least `fewest` pixels; large shapes (outlines) in cells.
+
+    `ours`: ink that is no text, as of calipers; where there is no other ink in a line, there is no text.
+    """
+    text = ink if ours is None or not ours.any() else ink & ~ours
+    # What lies beside other ink is that line's, whatever its shape: an x or a + may be a letter.
+    beside = text if text is ink else cv2.dilate(text.view(np.uint8), np.ones(BESIDE_PX, np.uint8)).view(np.bool_) & ink
     joined = cv2.dilate(ink.view(np.uint8), np.ones(JOIN_PX, np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(joined)
     boxes: list[Box] = []
     for number in range(1, count):
         x, y, w, h = (int(v) for v in stats[number][:4])
         inside = ink[y : y + h, x : x + w] & (labels[y : y + h, x : x + w] == number)
-        if np.count_nonzero(inside) < fewest:
+        if np.count_nonzero(text[y : y + h, x : x + w] & inside) < fewest:
             continue
+        here = beside[y : y + h, x : x + w] & inside
         x0, y0, x1, y1 = _tight(inside)
         sparse = np.count_nonzero(inside) < SPARSE * (x1 - x0) * (y1 - y0)
         cell = CELL_PX if sparse or min(x1 - x0, y1 - y0) > TALLEST_PX else max(w, h)
         for top in range(y0, y1, cell):
             for left in range(x0, x1, cell):
                 part = inside[top : min(y1, top + cell), left : min(x1, left + cell)]
-                if part.any():
+                if here[top : min(y1, top + cell), left : min(x1, left + cell)].any():
                     a, b, c, d = _tight(part)
                     boxes.append((x + left + a, y + top + b, x + left + c, y + top + d))
     return boxes
@@ -125,7 +152,10 @@ def _find_ends(frequency: npt.NDArray[np.int64]) -> Mask:
     padded = np.pad(frequency, BESIDE_END).cumsum()
     above = padded[2 * BESIDE_END :] - padded[BESIDE_END:-BESIDE_END]
     below = padded[BESIDE_END - 1 : -BESIDE_END - 1] - np.pad(padded, (1, 0))[:256]
-    return np.asarray((frequency > PILED * above) & (below > LEADS * frequency))
+    # Where more echoes follow than pile up, the map goes on: a large letter has that level.
+    beyond = frequency[LEVELS[1] - 1 :: -1].cumsum()[::-1] - frequency[: LEVELS[1]]
+    goes_on = np.pad(beyond, (0, 256 - LEVELS[1])) > frequency
+    return np.asarray((frequency > PILED * above) & (below > LEADS * frequency) & ~goes_on)
 
 
 def _upright(grey: Grey, length: int) -> npt.NDArray[np.uint8]:

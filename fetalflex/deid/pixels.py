@@ -17,9 +17,10 @@ from pydicom import Dataset
 
 from fetalflex.deid.calipers import find_calipers
 from fetalflex.deid.constancy import find_constant_ink
+from fetalflex.deid.lines import Box, bridge, pad_drawn
 from fetalflex.deid.motion import Usual
 from fetalflex.deid.sector import find_kept
-from fetalflex.deid.text import Box, TextCache, find_drawn, pad_drawn
+from fetalflex.deid.text import Found, TextCache, find_drawn
 from fetalflex.dicom.region import Grey, Mask
 from fetalflex.errors import QuarantineError, Reason
 
@@ -29,7 +30,6 @@ SAMPLES = 5  # frames of a clip that are looked at before it is cleaned
 CONTEXT_PX = 32  # around the ultrasound: text across its edge is found whole
 CROSS_PX, ALONE_PX = 48, 24  # a padded box around one cross; as far as that no letter may stand
 MOST_TEXT = 0.5  # of the ultrasound
-BRIDGE_PX = 6  # beyond the ends of a line found in pieces
 HINT_PX = 7  # of one level that make a clip's frame worth looking at
 FEWEST = 3  # sampled frames that tell what is usual
 
@@ -71,16 +71,17 @@ class PixelCleaner:
         # Of fewer, none is the usual one: each frame is looked at whole.
         self._static = self._look(several) if len(several) >= FEWEST else None
 
-    def clean(self, pixels: Pixels) -> Cleaned:
+    def clean(self, pixels: Pixels, *, alone: bool = False) -> Cleaned:
         """Return a frame without text: uint8 [H, W] grey or [H, W, 3] RGB, in source pixels.
 
+        `alone`: look at this frame of a clip as wholly as at a still, too; for few frames that are kept.
         Raises: QuarantineError no_ultrasound_region, where `prepare` was not called; covered_by_text where so much
         would be blanked that the rest is no image: tissue never vanishes silently.
         """
         static = self._static or self._look([pixels])
         texts, calipers = static.texts, list(static.calipers)
         if self._static is not None and static.usual is not None:
-            new, drawn = self._look_anew(pixels, static, static.usual)
+            new, drawn = (self._look_whole if alone else self._look_anew)(pixels, static, static.usual)
             texts, calipers = texts + new, calipers + drawn
         # Both in C++: a boolean index over a colour frame costs as much as decoding it.
         clean: Pixels = np.asarray(cv2.bitwise_and(pixels, pixels, mask=static.kept.view(np.uint8)), dtype=np.uint8)
@@ -90,7 +91,10 @@ class PixelCleaner:
             if static.kept[y0:y1, x0:x1].any() and not _is_cross(box, texts, calipers):
                 clean[y0:y1, x0:x1] = BLANK
                 marks.append(Mark("text", (x0, y0, x1, y1)))
-        marks.extend(Mark("caliper", box) for box in calipers if clean[box[1] : box[3], box[0] : box[2]].any())
+        for x0, y0, x1, y1 in calipers:
+            box = max(0, x0), max(0, y0), min(pixels.shape[1], x1), min(pixels.shape[0], y1)
+            if clean[box[1] : box[3], box[0] : box[2]].any():
+                marks.append(Mark("caliper", box))
         written = [mark.box for mark in marks if mark.kind == "text"]
         left, whole = np.count_nonzero(_outside(static.kept, tuple(written))), np.count_nonzero(static.kept)
         if left < (1 - MOST_TEXT) * whole:
@@ -105,16 +109,17 @@ class PixelCleaner:
         window = _window(kept)
         if not self._ocr:
             return _Static(kept, window)
-        texts = set(self._find(frames[0], window))
+        first = self._find(frames[0], window)
         if len(frames) == 1:
-            return _Static(kept, window, tuple(sorted(texts)), tuple(self._calipers(brightest, window)))
+            return _Static(kept, window, first.texts, (*first.calipers, *self._calipers(brightest, window)))
         # Speckle moves and text does not: it stands out of the median (the brighter one of an even number).
         middle = np.partition(np.stack(frames), len(frames) // 2, axis=0)[len(frames) // 2]
-        texts.update(self._find(middle, window))
+        usual = self._find(middle, window)
+        texts = {*first.texts, *usual.texts}
         grey = strongest_channel(middle)
         several = [_cut(strongest_channel(frame), window) for frame in frames]
         texts.update(_placed(pad_drawn(find_constant_ink(several), several[0].shape), window))
-        found = tuple(sorted(texts)), tuple(self._calipers(grey, window))
+        found = tuple(sorted(texts)), (*usual.calipers, *self._calipers(grey, window))
         return _Static(kept, window, *found, Usual(_cut(grey, window), several))
 
     def _look_anew(self, pixels: Pixels, static: "_Static", usual: Usual) -> tuple[tuple[Box, ...], list[Box]]:
@@ -123,18 +128,27 @@ class PixelCleaner:
         x, y = static.window[:2]
         known = [(a - x, b - y, c - x, d - y) for a, b, c, d in static.texts]
         cut = _cut(pixels, static.window)
-        drawn = [box for box in find_drawn(cut, HINT_PX) if not _is_within(box, known)]
-        texts = _placed(pad_drawn(drawn, cut.shape), static.window)
-        calipers: list[Box] = []
+        drawn = find_drawn(cut, HINT_PX)
+        new = [box for box in drawn.texts if not _is_within(box, known)]
+        texts = _placed(pad_drawn(new, cut.shape), static.window)
+        calipers = list(_placed(drawn.calipers, static.window))
         for place in _placed(usual.find_new(_cut(grey, static.window), known), static.window):
             calipers += self._calipers(grey, place)
-            texts = texts or self._find(pixels, place)
+            texts = texts or self._find(pixels, place).texts
         # A place shows that there is text; where all of it ends is seen best within the whole.
-        texts += self._find(pixels, static.window) if texts else ()
-        return texts + _bridges(texts, grey.shape), calipers
+        texts += self._find(pixels, static.window).texts if texts else ()
+        return texts + bridge(texts, grey.shape), calipers
 
-    def _find(self, pixels: Pixels, window: Box) -> tuple[Box, ...]:
-        return _placed(self._texts.find(_cut(pixels, window)), window)
+    def _look_whole(self, pixels: Pixels, static: "_Static", usual: Usual) -> tuple[tuple[Box, ...], list[Box]]:
+        """Return texts and calipers of a clip's frame, as of a still, and what differs from the other frames."""
+        new, drawn = self._look_anew(pixels, static, usual)
+        found = self._find(pixels, static.window)
+        calipers = self._calipers(strongest_channel(pixels), static.window)
+        return (*new, *found.texts), [*drawn, *found.calipers, *calipers]
+
+    def _find(self, pixels: Pixels, window: Box) -> Found:
+        texts, calipers = self._texts.find(_cut(pixels, window))
+        return Found(_placed(texts, window), _placed(calipers, window))
 
     def _calipers(self, grey: Grey, window: Box) -> list[Box]:
         return list(_placed(find_calipers(_cut(grey, window)), window))
@@ -195,20 +209,6 @@ def _placed(boxes: Iterable[Box], window: Box) -> tuple[Box, ...]:
     """Return rectangles of a window as those of the whole picture."""
     x, y = window[:2]
     return tuple((a + x, b + y, c + x, d + y) for a, b, c, d in boxes)
-
-
-def _bridges(texts: tuple[Box, ...], shape: tuple[int, ...]) -> tuple[Box, ...]:
-    """Return a rectangle over any two texts of one line with less than their height between them, a little longer."""
-    bridges = []
-    for number, a in enumerate(texts):
-        for b in texts[number + 1 :]:
-            low, high = max(a[1], b[1]), min(a[3], b[3])
-            height = min(a[3] - a[1], b[3] - b[1])
-            gap = max(a[0], b[0]) - min(a[2], b[2])
-            if 2 * (high - low) > height > gap:
-                left, right = max(0, min(a[0], b[0]) - BRIDGE_PX), min(shape[1], max(a[2], b[2]) + BRIDGE_PX)
-                bridges.append((left, low, right, high))
-    return tuple(bridges)
 
 
 def _is_within(box: Box, others: list[Box]) -> bool:

@@ -9,24 +9,33 @@ sharp.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from fetalflex import artifacts
+from fetalflex.deid import lines
+from fetalflex.deid.calipers import find_drawn_calipers
+from fetalflex.deid.lines import Box
 from fetalflex.deid.ocr import detect_map
-from fetalflex.deid.overlay import FEWEST_PX, TALLEST_PX, find_coloured_ink, find_even_ink
+from fetalflex.deid.overlay import (
+    FEWEST_COLOURED_PX,
+    FEWEST_PX,
+    TALLEST_PX,
+    boxes_around,
+    find_coloured_layers,
+    find_even_layers,
+)
 
 Grey = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
-Box = tuple[int, int, int, int]
 
-VERSION = "5"  # of this method: what another version found is no longer believed
+VERSION = "6"  # of this method: what another version found is no longer believed
 MEDIAN_PX, ROUGHNESS_PX = 9, 81
 GAIN = 1.5
 DEAD = 2.0  # the dead zone, in multiples of the roughness
@@ -39,26 +48,22 @@ LIKELY, SURE = 0.2, 0.5  # an area of likely pixels is text where its likeliest 
 BLUR_PX, USUAL_PX, LEAST = 1.0, 41, 0.5  # sharpness: against a blur of that sigma, over the mean around, at least that
 SHARP_GAIN = 20.0
 SHARP_LIKELY, SHARP_SURE = 0.1, 0.3  # speckle hardly shows in the sharp view: there the detector may be less sure
-FOLLOW = 0.25  # a line goes on where it is sharper than usual by that share of what it is where it was found
-FOLLOW_SHARP = 1.8  # only a line that is so many times as sharp as usual is followed
-FOLLOW_BESIDE = 1.2  # and is so many times as sharp as what lies above and below: tissue is as sharp there
-FOLLOW_MOST = 12  # steps to each side, each as long as the line is high
-UPRIGHT = 1.5  # times as high as wide: a line that reads upwards or downwards
 NARROW_PX = 32  # what is wider, and higher than a line, is tissue
 SMALLEST_PX = 3  # of a found line, whose height is at most TALLEST_PX: letters of 40 pixels give about 40
-PAD = (0.5, 0.7)  # of a found line's height, above and below, left and right
-PAD_PX, DRAWN_PAD = 4, 0.35
-LONG, LONG_PAD, LONG_PAD_PX = (
-    4,
-    2.5,
-    8,
-)  # of a line so many times as long as high the ends are less certain than the rest
+BLOB_SHARP, DARK = 1.6, 12  # times as sharp as echoes are on average; what is no brighter is none
 STROKE_PX = 6.0  # a stroke deviates at least so many grey levels beyond the dead zone
 CACHE_SIZE = 128
 
 
-def find_text(pixels: Grey) -> tuple[Box, ...]:
-    """Return rectangles (x0, y0, x1, y1; exclusive) around all text of a picture, legible or not.
+class Found(NamedTuple):
+    """Rectangles (x0, y0, x1, y1; exclusive) around texts, legible or not, and around calipers that are no text."""
+
+    texts: tuple[Box, ...]
+    calipers: tuple[Box, ...] = ()
+
+
+def find_text(pixels: Grey) -> Found:
+    """Return all text of a picture, and the calipers that were drawn as text is.
 
     pixels: uint8 [H, W], or [H, W, 3] RGB, in which coloured ink is looked for on its own, too.
     """
@@ -74,28 +79,28 @@ def find_text(pixels: Grey) -> tuple[Box, ...]:
     view = np.asarray((128 + SHARP_GAIN * sharpness).clip(0, 255), dtype=np.uint8)
     boxes.extend(_boxes(detect_map(view, 1), SHARP_LIKELY, SHARP_SURE))
     summed = np.asarray(cv2.integral(np.abs(sharpness)), dtype=np.float64)
-    drawn = pad_drawn([_follow_either_way(box, summed) for box in find_drawn(pixels)], grey.shape)
-    return tuple(sorted({*drawn, *(_pad(_follow_either_way(box, summed), grey.shape) for box in boxes)}))
+    drawn = find_drawn(pixels)
+    boxes = _believed(boxes, drawn.texts, summed, BLOB_SHARP * _mean_of_echoes(np.abs(sharpness), grey))
+    padded = {lines.pad(lines.follow(box, summed), grey.shape) for box in boxes}
+    padded.update(lines.pad_drawn([lines.follow(box, summed) for box in drawn.texts], grey.shape))
+    return Found(tuple(sorted(padded)), drawn.calipers)
 
 
-def find_drawn(pixels: Grey, fewest: int = FEWEST_PX) -> tuple[Box, ...]:
-    """Return rectangles around ink that its level or its colour tells; no network. Pixels as in `find_text`.
+def find_drawn(pixels: Grey, fewest: int = FEWEST_PX) -> Found:
+    """Return ink that its level or its colour tells, without margins; no network. Pixels as in `find_text`.
 
-    `fewest`: as in `find_even_ink`.
+    `fewest`: as in `find_even_layers`.
     """
-    if pixels.ndim == 2:
-        return tuple(find_even_ink(pixels, fewest))
-    return (*find_even_ink(pixels.max(axis=-1), fewest), *find_coloured_ink(pixels))
-
-
-def pad_drawn(boxes: Iterable[Box], shape: tuple[int, ...]) -> tuple[Box, ...]:
-    """Return rectangles around ink whose pixels are known with a narrow margin: smoothed edges, thin strokes."""
-    height, width = shape[:2]
-    padded = []
-    for x0, y0, x1, y1 in boxes:
-        margin = PAD_PX + round(DRAWN_PAD * min(x1 - x0, y1 - y0))
-        padded.append((max(0, x0 - margin), max(0, y0 - margin), min(width, x1 + margin), min(height, y1 + margin)))
-    return tuple(padded)
+    grey = pixels if pixels.ndim == 2 else pixels.max(axis=-1)
+    layers = [(layer, fewest // 2) for layer in find_even_layers(grey, fewest)]
+    if pixels.ndim == 3:
+        layers += [(layer, FEWEST_COLOURED_PX) for layer in find_coloured_layers(pixels)]
+    calipers = {box for layer, _ in layers for box in find_drawn_calipers(layer.like)}
+    ours = np.zeros(grey.shape, dtype=bool)
+    for x0, y0, x1, y1 in calipers:
+        ours[max(0, y0) : y1, max(0, x0) : x1] = True
+    texts = [box for layer, least in layers for box in boxes_around(layer.ink, least, ours)]
+    return Found(tuple(texts), tuple(sorted(calipers)))
 
 
 def strokes(grey: Grey, least: float = STROKE_PX) -> Mask:
@@ -112,9 +117,9 @@ class TextCache:
 
     def __init__(self, folder: Path | None = None, size: int = CACHE_SIZE) -> None:
         self._folder, self._size = folder, size
-        self._memory: OrderedDict[str, tuple[Box, ...]] = OrderedDict()
+        self._memory: OrderedDict[str, Found] = OrderedDict()
 
-    def find(self, pixels: Grey) -> tuple[Box, ...]:
+    def find(self, pixels: Grey) -> Found:
         """Return what `find_text` returns, computed once for equal pixels."""
         name = sha256(f"{VERSION}:{pixels.shape}:".encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
         found = self._memory.get(name)
@@ -129,15 +134,21 @@ class TextCache:
             self._memory.popitem(last=False)
         return found
 
-    def _from_folder(self, name: str) -> tuple[Box, ...] | None:
+    def _from_folder(self, name: str) -> Found | None:
         path = None if self._folder is None else self._folder / f"{name}.json"
         if path is None or not path.is_file():
             return None
-        return tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in artifacts.read_json(path)["boxes"])
+        said = artifacts.read_json(path)
+        return Found(_read(said["boxes"]), _read(said["calipers"]))
 
-    def _to_folder(self, name: str, found: tuple[Box, ...]) -> None:
+    def _to_folder(self, name: str, found: Found) -> None:
         if self._folder is not None:
-            artifacts.write_json(self._folder / f"{name}.json", {"boxes": [list(box) for box in found]})
+            said = {"boxes": [list(box) for box in found.texts], "calipers": [list(box) for box in found.calipers]}
+            artifacts.write_json(self._folder / f"{name}.json", said)
+
+
+def _read(boxes: list[list[int]]) -> tuple[Box, ...]:
+    return tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in boxes)
 
 
 def _deviation(grey: Grey) -> tuple[Floats, Floats]:
@@ -152,39 +163,21 @@ def _sharpness(grey: Grey) -> Floats:
     return np.asarray(sharp / (cv2.blur(np.abs(sharp), (USUAL_PX, USUAL_PX)) + LEAST), dtype=np.float32)
 
 
-def _follow_either_way(box: Box, summed: npt.NDArray[np.float64]) -> Box:
-    x0, y0, x1, y1 = box
-    if y1 - y0 <= UPRIGHT * (x1 - x0):
-        return _follow(box, summed)
-    a, b, c, d = _follow((y0, x0, y1, x1), summed.T)
-    return b, a, d, c
+def _mean_of_echoes(values: Floats, grey: Grey) -> float:
+    echoes = grey > DARK
+    return float(values[echoes].mean()) if echoes.any() else 0.0
 
 
-def _follow(box: Box, summed: npt.NDArray[np.float64]) -> Box:
-    """Return a line's rectangle, longer where it goes on; `summed` is the integral of |sharpness|.
-
-    It goes on where a strip beside it is nearly as sharp, and sharper than what lies above and below the strip.
-    """
-    x0, y0, x1, y1 = box
-    step, width = y1 - y0, summed.shape[1] - 1
-    column = summed[y1] - summed[y0]
-    above, below = max(0, y0 - step), min(summed.shape[0] - 1, y1 + step)
-    beside = (summed[y0] - summed[above] + summed[below] - summed[y1]) * step / max(1, y0 - above + below - y1)
-    usual = float(summed[-1, -1]) / max(1, (summed.shape[0] - 1) * width)
-    sharp = float(column[x1] - column[x0]) / (step * (x1 - x0))
-    if sharp < FOLLOW_SHARP * usual:
-        return box
-    least = usual + FOLLOW * (sharp - usual)
-    for _ in range(FOLLOW_MOST):
-        left, right = max(0, x0 - step), min(width, x1 + step)
-        wider_left, wider_right = (
-            b > a and column[b] - column[a] > max(least * step * (b - a), FOLLOW_BESIDE * (beside[b] - beside[a]))
-            for a, b in ((left, x0), (x1, right))
-        )
-        if not (wider_left or wider_right):
-            break
-        x0, x1 = left if wider_left else x0, right if wider_right else x1
-    return x0, y0, x1, y1
+def _believed(boxes: list[Box], drawn: tuple[Box, ...], summed: npt.NDArray[np.float64], least: float) -> list[Box]:
+    """Return what the detector found without lone blobs no sharper than `least`: those are tissue."""
+    believed = []
+    for box in boxes:
+        x0, y0, x1, y1 = box
+        sharp = float(summed[y1, x1] - summed[y0, x1] - summed[y1, x0] + summed[y0, x0]) / ((x1 - x0) * (y1 - y0))
+        others = [other for other in (*boxes, *drawn) if other != box] if sharp < least else []
+        if sharp >= least or not lines.is_alone(box, others):
+            believed.append(box)
+    return believed
 
 
 def _candidates(deviation: Floats, roughness: Floats) -> list[Box]:
@@ -215,15 +208,3 @@ def _boxes(likely: Floats, least: float = LIKELY, sure: float = SURE) -> list[Bo
         if is_line and likely[y : y + h, x : x + w][inside].max() > sure:
             boxes.append((x, y, x + w, y + h))
     return boxes
-
-
-def _pad(box: Box, shape: tuple[int, ...]) -> Box:
-    x0, y0, x1, y1 = box
-    wide, high = x1 - x0, y1 - y0
-    side, up = (round(share * min(wide, high)) + PAD_PX for share in PAD[::-1])
-    far = round(LONG_PAD * min(wide, high)) + LONG_PAD_PX
-    if wide >= LONG * high:
-        side = far
-    elif high >= LONG * wide:
-        side, up = up, far
-    return max(0, x0 - side), max(0, y0 - up), min(shape[1], x1 + side), min(shape[0], y1 + up)

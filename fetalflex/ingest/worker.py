@@ -14,7 +14,7 @@ from pydicom import Dataset
 from fetalflex.artifacts import file_sha256
 from fetalflex.deid.allowlist import keep
 from fetalflex.deid.keys import PseudonymKey
-from fetalflex.deid.pixels import Mark, PixelCleaner
+from fetalflex.deid.pixels import SAMPLES, Mark, PixelCleaner
 from fetalflex.dicom.pixels import to_luma
 from fetalflex.dicom.read import (
     LIMITS,
@@ -89,12 +89,15 @@ def frames(path: str, name: str, center: dict[str, Any], max_side_px: int, key: 
             check_header(header)
             calibration = _calibration(header, profile)
         reader, cleaner = FrameReader(file, limits), PixelCleaner(header)
+        if reader.total > 1:
+            # What stays while the tissue moves is ink, however faint: that is seen over several frames alone.
+            cleaner.prepare(reader.frame(number).pixels for number in frame_numbers(reader.total, SAMPLES))
         for number in _stills(reader, calibration, profile.clips):
             frame = reader.frame(number)
             try:
                 geometry = _fit(frame, header, calibration, max_side_px)
                 # No pixel leaves this function before its texts are gone.
-                cleaned = cleaner.clean(frame.pixels)
+                cleaned = cleaner.clean(frame.pixels, alone=True)
                 pixels = geometry.image(to_luma(cleaned.pixels))
                 low, high = np.percentile(pixels, (1, 99.5))
                 if high - low < LEAST_RANGE:

@@ -17,9 +17,9 @@ from pydicom.uid import UID
 from fetalflex.deid.allowlist import clean_device, patient_pseudonym, read_age_weeks
 from fetalflex.deid.header import clean_header
 from fetalflex.deid.keys import PseudonymKey, keyed_hash
-from fetalflex.deid.pixels import PixelCleaner
+from fetalflex.deid.pixels import SAMPLES, PixelCleaner
 from fetalflex.dicom.entry import OpenFile, guarded, open_dicom, read_header
-from fetalflex.dicom.read import check_image, read_frames
+from fetalflex.dicom.read import FrameReader, check_image, frame_numbers
 from fetalflex.dicom.region import read_calibration
 from fetalflex.errors import QuarantineError, Reason
 from fetalflex.masks.annotations import is_annotation, referenced_instances
@@ -115,11 +115,13 @@ def preview(path: str, center: str, profile: dict[str, Any], *, key: PseudonymKe
     header = read_header(file)
     with guarded(Reason.DECODE_FAILED, "header cannot be read"):
         before = _values(header)
-    frame = next(iter(read_frames(file)))
+    with open_dicom(file) as opened:
+        reader, cleaner = FrameReader(opened), PixelCleaner(header)
+        if reader.total > 1:
+            cleaner.prepare(reader.frame(number).pixels for number in frame_numbers(reader.total, SAMPLES))
+        frame = reader.frame(0)
     number, pixels = frame.number, frame.pixels
-    cleaner = PixelCleaner(header)
-    cleaner.prepare([pixels])
-    cleaned = cleaner.clean(pixels)
+    cleaned = cleaner.clean(pixels, alone=True)
     cleaned_header = read_header(file)
     changes = clean_header(cleaned_header, center_profile.deidentify, center, key, tuple(center_profile.planes))
     after = _values(cleaned_header)

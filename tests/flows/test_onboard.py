@@ -20,6 +20,7 @@ from fetalflex.artifacts import read_json
 from tasks.server import Server
 from tasks.workspace import create_workspace, load_params
 from tests.fetalflex.dicom.samples import write_image
+from tests.fetalflex.sources.orthanc import most_in_a_second, running_orthanc
 
 ROOT = Path(__file__).parents[2]
 PLANTED = ("ZQPLANTED", "ZQFOLDER", "ZQSTUDY")
@@ -63,9 +64,12 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
+_SECRETS: dict[str, str] = {}  # of the hospital's server, for the test that has one
+
+
 def _environment(server: Server) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "MLFLOW", "FETALFLEX"))}
-    return kept | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PREFECT_API_URL": server.url}
+    return kept | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PREFECT_API_URL": server.url} | _SECRETS
 
 
 def _run(root: Path, server: Server, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -306,3 +310,35 @@ def test_on_a_server_the_flow_pauses_until_its_form_is_answered(
     if approve:
         (entry,) = read_json(root / "centers/north.approval.json")["approvals"]
         assert (entry["approved_by"], entry["asked"]) == ("Ada", "server")
+
+
+def test_the_agreed_pace_holds_over_a_whole_onboarding(
+    root: Path, server: Server, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = shutil.which("storescu")
+    if program is None:
+        pytest.skip("storescu is not installed (Debian: apt-get install dcmtk)")
+    (tmp_path / "orthanc").mkdir()
+    with running_orthanc(tmp_path / "orthanc", verbose=True) as hospital:
+        monkeypatch.setitem(_SECRETS, "FETALFLEX_DICOMWEB_USER", hospital.user)
+        monkeypatch.setitem(_SECRETS, "FETALFLEX_DICOMWEB_PASSWORD", hospital.password)
+        words = [
+            program,
+            "-aet",
+            "VOLUSON1",
+            "-aec",
+            hospital.title,
+            "+sd",
+            "+r",
+            "127.0.0.1",
+            str(hospital.dicom_port),
+        ]
+        subprocess.run([*words, str(source)], check=True, capture_output=True, timeout=60)
+        done = _run(
+            root, server, "north", "--from", hospital.dicomweb, "--pace", "requests=4", "--approve", "A", "--json"
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["images"] == 4
+        times = hospital.requests()
+    assert len(times) > 4
+    assert most_in_a_second(times) <= 4 + 1

@@ -1,10 +1,14 @@
+import cv2
 import numpy as np
 import pytest
 
 from fetalflex.deid.calipers import find_calipers
+from fetalflex.deid.text import find_drawn
 from fetalflex.phantom.acoustics import image_scene
 from fetalflex.phantom.devices import device
 from fetalflex.phantom.scene import make_scene
+from tests.fetalflex.deid.test_motion import moving_speckle
+from tests.fetalflex.deid.test_overlay import left_of, write
 
 
 def speckle() -> np.ndarray:
@@ -66,3 +70,36 @@ def test_finds_an_ellipse_of_single_pixels_all_around() -> None:
     boxes = find_calipers(picture)
     found = [any(x0 <= x < x1 and y0 <= y < y1 for x0, y0, x1, y1 in boxes) for x, y in zip(xs, ys, strict=True)]
     assert sum(found) >= 28
+
+
+COLOURS = {"yellow": (255, 230, 40), "green": (60, 255, 60), "cyan": (40, 230, 255), "one grey": (64, 64, 64)}
+
+
+# A diagonal of one pixel's width has no run of its level: in grey it is found where it is bright, by `find_calipers`.
+@pytest.mark.parametrize(
+    ("colour", "diagonal"), [(c, d) for c in COLOURS.values() for d in (False, True) if not (d and c == (64, 64, 64))]
+)
+def test_crosses_and_dots_of_one_colour_are_calipers_and_no_text(colour: tuple[int, ...], diagonal: bool) -> None:
+    (grey,) = moving_speckle(1)
+    ink = np.zeros(grey.shape, np.uint8)
+    for x, y in ((90, 90), (210, 150)):
+        ends = ((x - 5, y - 5), (x + 5, y + 5)), ((x - 5, y + 5), (x + 5, y - 5))
+        for start, end in ends if diagonal else (((x - 5, y), (x + 5, y)), ((x, y - 5), (x, y + 5))):
+            cv2.line(ink, start, end, 1, 1 if diagonal else 3)
+    for step in range(1, 12):
+        ink[90 + 5 * step : 92 + 5 * step, 90 + 10 * step : 92 + 10 * step] = 1
+    picture = np.where(ink[..., None] > 0, np.array(colour, np.uint8), grey[..., None])
+    texts, calipers = find_drawn(picture[..., 0].copy() if colour == COLOURS["one grey"] else picture)
+    centres = {((a + c) / 2, (b + d) / 2) for a, b, c, d in calipers if c - a > 9}
+    assert all(any(abs(x - p) < 3 and abs(y - q) < 3 for p, q in centres) for x, y in ((90, 90), (210, 150)))
+    covered = np.zeros(grey.shape, bool)
+    for x0, y0, x1, y1 in calipers:
+        covered[y0:y1, x0:x1] = True
+    assert covered[ink > 0].mean() > 0.95
+    assert not texts
+
+
+def test_a_cross_among_letters_is_text() -> None:
+    (grey,) = moving_speckle(1)
+    written = write(grey, "HAUGLAND + x t 4711", 64, 16)
+    assert left_of(grey, written, list(find_drawn(written).texts), 8) == 0

@@ -3,7 +3,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from pydicom import Dataset
 
-from fetalflex.deid.pixels import BRIDGE_PX, PixelCleaner, _bridges
+from fetalflex.deid.pixels import PixelCleaner
+from fetalflex.deid.text import Found
 from fetalflex.errors import QuarantineError, Reason
 from fetalflex.phantom.acoustics import Picture, image_scene
 from fetalflex.phantom.devices import device
@@ -104,7 +105,7 @@ def test_finds_static_text_once_and_new_text_in_its_frame(picture: Picture, head
 
 def test_tissue_never_vanishes_silently(picture: Picture, header: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     height, width = picture.pixels.shape
-    monkeypatch.setattr(PixelCleaner, "_find", lambda *_: ((0, 0, width, height * 3 // 4),))
+    monkeypatch.setattr(PixelCleaner, "_find", lambda *_: Found(((0, 0, width, height * 3 // 4),)))
     with pytest.raises(QuarantineError) as error:
         PixelCleaner(header).clean(picture.pixels)
     assert error.value.reason is Reason.COVERED_BY_TEXT
@@ -117,8 +118,3 @@ def test_noise_with_a_step_is_no_text(seed: int) -> None:
     plain = PixelCleaner(header_of(pixels.shape), ocr=False).clean(pixels)
     full = PixelCleaner(header_of(pixels.shape)).clean(pixels)
     assert np.count_nonzero(full.pixels) > 0.7 * np.count_nonzero(plain.pixels)
-
-
-def test_a_line_found_in_two_pieces_is_covered_between_them_and_other_lines_are_not() -> None:
-    left, right, below, far = (10, 20, 60, 40), (70, 22, 120, 41), (10, 60, 60, 80), (300, 20, 340, 40)
-    assert _bridges((left, right, below, far), (200, 400)) == ((10 - BRIDGE_PX, 22, 120 + BRIDGE_PX, 40),)

@@ -32,6 +32,17 @@ class Orthanc:
     title: str
     user: str
     password: str
+    log: Path
+
+    def requests(self) -> list[float]:
+        """Return when each DICOMweb request arrived, seconds of the day, as a verbose server logged it."""
+        found = re.findall(r"^I\d{4} (\d\d):(\d\d):(\d\d\.\d{6}).* GET /dicom-web/", self.log.read_text(), re.MULTILINE)
+        return [3600.0 * int(h) + 60.0 * int(m) + float(s) for h, m, s in found]
+
+
+def most_in_a_second(times: list[float]) -> int:
+    """Return how many requests arrived within any one second, a millisecond less: clocks and sleeps are not exact."""
+    return max(sum(0 <= b - a < 0.999 for b in times) for a in times)
 
 
 def page_configuration() -> dict[str, Any]:
@@ -46,8 +57,11 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def running_orthanc(folder: Path, **changes: Any) -> Iterator[Orthanc]:
-    """Run Orthanc in `folder` until the block ends; `changes` of the page's configuration."""
+def running_orthanc(folder: Path, *, verbose: bool = False, **changes: Any) -> Iterator[Orthanc]:
+    """Run Orthanc in `folder` until the block ends; `changes` of the page's configuration.
+
+    `verbose`: its log names every request, with the time (`Orthanc.requests`).
+    """
     if PROGRAM is None or not is_installed():
         pytest.skip(MISSING)
     http, dicom = free_ports(2)
@@ -56,11 +70,12 @@ def running_orthanc(folder: Path, **changes: Any) -> Iterator[Orthanc]:
     (folder / "orthanc.json").write_text(json.dumps(config))
     user, password = next(iter(config["RegisteredUsers"].items()))
     with (folder / "orthanc.log").open("wb") as log:
-        process = subprocess.Popen([PROGRAM, str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder)
+        words = [PROGRAM, *(["--verbose"] if verbose else []), str(folder / "orthanc.json")]
+        process = subprocess.Popen(words, stdout=log, stderr=log, cwd=folder)
     try:
         address = f"http://127.0.0.1:{http}/dicom-web"
         _wait_until_it_answers(process, address, folder / "orthanc.log")
-        yield Orthanc(address, dicom, config["DicomAet"], user, password)
+        yield Orthanc(address, dicom, config["DicomAet"], user, password, folder / "orthanc.log")
     finally:
         process.terminate()
         try:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ import pytest
 from fetalflex.dicom.write import UltrasoundImage, derive_uid, write_ultrasound
 from fetalflex.errors import MissingSecretError
 from fetalflex.sources.dicomweb import DicomwebSource
-from fetalflex.sources.query import Manners, Query
-from tests.fetalflex.sources.orthanc import MISSING, Orthanc, is_installed, running_orthanc
+from fetalflex.sources.query import Manners, Query, parse_pace
+from tests.fetalflex.sources.orthanc import MISSING, Orthanc, is_installed, most_in_a_second, running_orthanc
 from tests.fetalflex.sources.trees import KEY, fetch, states
 
 NUMBER, PATIENTS = 24, 6
@@ -122,3 +123,21 @@ def test_killed_three_times_every_instance_arrives_once(orthanc: Orthanc, sent: 
     events = fetch(DicomwebSource(orthanc.dicomweb, manners=FAST), tmp_path / "c")
     assert states(events) == {"known": 20, "new": 4}
     assert uids(tmp_path / "c") == uids(sent)
+
+
+def test_the_server_itself_sees_no_more_requests_a_second_than_agreed(sent: Path, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "server").mkdir()
+    with running_orthanc(tmp_path / "server", verbose=True) as server:
+        assert push(server, sent, "VOLUSON1").returncode == 0
+        monkeypatch.setenv("FETALFLEX_DICOMWEB_PASSWORD", server.password)
+        two, paced = Query(patients=2), replace(parse_pace("requests=6"), page=5)
+        assert states(fetch(DicomwebSource(server.dicomweb, two, manners=paced), tmp_path / "paced")) == {"new": 8}
+        kept = server.requests()
+        # The same without a limit: else it would be the server that was slow.
+        assert states(fetch(DicomwebSource(server.dicomweb, two, manners=FAST), tmp_path / "fast")) == {"new": 8}
+        hasty = server.requests()[len(kept) :]
+    assert len(kept) == len(hasty) > 8
+    # One that arrived late may be followed by one on time: one more in a second than is agreed.
+    assert most_in_a_second(kept) <= 6 + 1
+    assert (len(kept) - 1) / (kept[-1] - kept[0]) <= 6.1
+    assert most_in_a_second(hasty) > 6 + 1
