@@ -34,10 +34,11 @@ from fetalflex.model.generator import Generator
 from fetalflex.model.loop import Where
 from fetalflex.model.prealign import Aligner, new_aligner, train_aligner
 from fetalflex.params import Prealign, Sample, Train
-from fetalflex.quality import fidelity
 from fetalflex.quality.bootstrap import Interval, cluster_numbers, percentile_interval
-from fetalflex.quality.control import control_dice, image_means
-from fetalflex.quality.features import CachedEncoder, InceptionEncoder
+from fetalflex.quality.control.overlap import control_dice, image_means
+from fetalflex.quality.features.cache import CachedEncoder
+from fetalflex.quality.features.inception import InceptionEncoder
+from fetalflex.quality.fidelity import kernel as fidelity
 
 ARMS, SHOWN, DRAWS, PROBE_STEPS = ("with", "without"), ("head", "csp", "lateral-ventricle"), 2000, 6
 
@@ -150,7 +151,7 @@ def hierarchical(values: np.ndarray, patients: np.ndarray) -> Interval:
 def kid_difference(real: fidelity.Sample, pairs: list[tuple[fidelity.Sample, fidelity.Sample]]) -> Interval:
     """Return the mean KID difference (first - second) over trainings; the interval as in `hierarchical`."""
     random = rng.generator(7, "ablation-kid")
-    kernels = [tuple(fidelity._Kid(real, side) for side in pair) for pair in pairs]
+    kernels = [tuple(fidelity.Mmd(real, side, fidelity.cubic) for side in pair) for pair in pairs]
     rn, sn = cluster_numbers(real.clusters), cluster_numbers(pairs[0][0].clusters)
     values, draws = [a.value() - b.value() for a, b in kernels], []
     for _ in range(DRAWS // 4):

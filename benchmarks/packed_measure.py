@@ -24,11 +24,12 @@ from fetalflex.anatomy.ontology import STRUCTURE_NAMES, structure_index
 from fetalflex.dataset import Cases, marked_share, patient_names
 from fetalflex.masks.segmenter import Segmenter
 from fetalflex.params import read_params
-from fetalflex.quality import fidelity
 from fetalflex.quality.anomalies import measure_seen, seen_layout
 from fetalflex.quality.bootstrap import Interval, mean_interval, percentile_interval
-from fetalflex.quality.control import control_dice, image_means
-from fetalflex.quality.features import CachedEncoder, InceptionEncoder
+from fetalflex.quality.control.overlap import control_dice, image_means
+from fetalflex.quality.features.cache import CachedEncoder
+from fetalflex.quality.features.inception import InceptionEncoder
+from fetalflex.quality.fidelity import kernel as fidelity
 from tasks.cases import read_cases
 
 SHOWN, DRAWS = ("head", "csp", "lateral-ventricle"), 1000

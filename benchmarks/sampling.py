@@ -30,10 +30,11 @@ from fetalflex.masks.segmenter import Segmenter
 from fetalflex.model.batches import to_pixels
 from fetalflex.model.generator import Generator
 from fetalflex.params import Params, Sample, parse
-from fetalflex.quality import fidelity
 from fetalflex.quality.bootstrap import Interval, mean_interval
-from fetalflex.quality.control import control_dice, image_means
-from fetalflex.quality.features import CachedEncoder, InceptionEncoder
+from fetalflex.quality.control.overlap import control_dice, image_means
+from fetalflex.quality.features.cache import CachedEncoder
+from fetalflex.quality.features.inception import InceptionEncoder
+from fetalflex.quality.fidelity import kernel as fidelity
 from tasks.cases import patient_names, read_cases
 
 SEED, DRAWS = 7, 1000

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from fetalflex.errors import Reason
 from fetalflex.params import Center, Clips, Criterion, Deidentify, Params, Phantom
 from fetalflex.params_plan import Anomaly
-from fetalflex.quality.gate import IMAGE_METRICS, RELEASE_METRICS
+from fetalflex.quality.gate_metrics import IMAGE_METRICS, RELEASE_METRICS
 from fetalflex.reasons import REASONS
 from tasks.fingerprints import PACKAGES, import_closure, source_root
 
@@ -119,9 +119,11 @@ MEANINGS: dict[str, dict[str, str]] = {
         "weight": "share of the abnormal images and pairs; 0: only for `together`",
     },
     "score": {
-        "encoder": "features for the distances: `inception`, or the project's own `aligner`",
+        "encoders": "features for the distances, the first for the headline: `inception`, `aligner`, `texture`, "
+        "`radiomics` (an extra), `folder:PATH` or `hub:OWNER/NAME@REVISION`",
         "bootstrap": "bootstrap draws behind each interval",
         "max_real": "real images per group that are compared with, whole patients",
+        "canaries": "training images planted, of each alteration, to measure the search for copies",
     },
     "evaluate": {
         "models": "which classifiers",

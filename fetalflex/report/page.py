@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from fetalflex.anatomy.severities import KINDS
 from fetalflex.artifacts import encode_png
-from fetalflex.quality.control import OVERALL
+from fetalflex.quality.control.overlap import OVERALL
 from fetalflex.report.figures import COLOURS, Outline, loss_curves, outline_path, outlines, severity_scatter
 
 Grey = npt.NDArray[np.uint8]

@@ -7,25 +7,12 @@ from hypothesis import strategies as st
 
 from fetalflex.errors import ParameterError
 from fetalflex.params import Criterion, Gate
-from fetalflex.quality.control import Control
-from fetalflex.quality.fidelity import Fidelity
-from fetalflex.quality.gate import RELEASE_METRICS, decide, release_figures
-from fetalflex.quality.privacy import Limits, Nearest
-from fetalflex.quality.summary import plain, quality_report
+from fetalflex.quality.gate import decide, release_figures
+from fetalflex.quality.gate_metrics import DIFFERENCES, RATIOS, RELEASE_METRICS, is_release_metric
+from fetalflex.quality.summary import Parts, plain, quality_report
+from tests.fetalflex.quality.figures import CONTROL, FIGURES, PRIVACY
 
-QUALITY = quality_report(
-    "inception",
-    [
-        Fidelity("kid", 0.12, 0.10, 0.14, 100, 48, 0.02, 48, ""),
-        Fidelity("frechet", 90.0, 80.0, 99.0, 100, 48, 60.0, 48, ""),
-    ],
-    [
-        Control("head", 0.9, 0.85, 0.93, 48, 0.95, 0.9, 0.97, 30),
-        Control("overall", 0.8, 0.75, 0.85, 48, 0.9, 0.87, 0.93, 30),
-    ],
-    [Nearest("s1", "c1", 0.1, "c2", 0.8, False, False), Nearest("s2", "c1", 0.0, "c1", 0.999, True, True)],
-    Limits(0.05, 0.95, 60),
-)
+QUALITY = quality_report(Parts(("inception", "texture"), FIGURES, CONTROL, (), PRIVACY))
 DOWNSTREAM = {
     "results": [
         {"model": m, "arm": arm, "metric": "accuracy", "verdict": verdict, "difference": d, "difference_low": d - 0.05}
@@ -100,7 +87,11 @@ def test_tables_and_rows_give_the_same_verdict():
 
 def test_figures_are_read_from_the_reports():
     figures = release_figures(QUALITY, DOWNSTREAM)
-    assert set(figures) < set(RELEASE_METRICS)
+    assert all(is_release_metric(name) for name in figures)
+    assert set(DIFFERENCES) | set(RATIOS) <= set(figures) & set(RELEASE_METRICS)
+    assert figures["kid@center=harbour"] == 0.3
+    assert figures["kid.texture"] == 0.5
+    assert figures["canary_recall.crop"] == 0.95
     assert figures["kid_above_floor"] == pytest.approx(0.10)
     assert figures["frechet_over_floor"] == pytest.approx(1.5)
     assert figures["dice.head"] == 0.9
@@ -112,7 +103,7 @@ def test_figures_are_read_from_the_reports():
 
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_at_least_and_at_most_include_the_bound(value, bound):
-    quality = {"fidelity": [{"name": "kid", "value": value, "floor": None}]}
+    quality = {"metrics": [{"name": "kid", "value": value, "floor": None}]}
     gate = Gate(release=(at_most("kid", bound), at_least("kid", bound)))
     below, above = decide(quality, {}, [], gate)["criteria"]
     assert below["passed"] == (value <= bound)
@@ -122,4 +113,3 @@ def test_at_least_and_at_most_include_the_bound(value, bound):
 def test_reports_are_json_without_nan():
     assert json.dumps(plain({"a": (float("nan"), 1.0)}), allow_nan=False) == '{"a": [null, 1.0]}'
     json.dumps(QUALITY, allow_nan=False)
-    assert QUALITY["privacy"]["nearest"][0]["image_id"] == "s2"

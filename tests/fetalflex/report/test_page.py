@@ -6,10 +6,9 @@ import pytest
 
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES
 from fetalflex.quality.anomalies import Reading, summarise_anomalies
-from fetalflex.quality.control import Control
-from fetalflex.quality.fidelity import Fidelity
-from fetalflex.quality.privacy import Limits, Nearest
-from fetalflex.quality.summary import quality_report
+from fetalflex.quality.control.overlap import Control
+from fetalflex.quality.fidelity.measure import Figure
+from fetalflex.quality.summary import Parts, quality_report
 from fetalflex.report.page import (
     AnomalyView,
     CenterCounts,
@@ -25,7 +24,16 @@ from fetalflex.report.page import (
     render,
     scale,
 )
+from tests.fetalflex.quality.figures import PRIVACY
 
+FIGURES = (
+    Figure("kid", 0.084, 0.071, 0.097, 48, 112, 48, None, None, "inception", warning="small sample"),
+    Figure("frechet", 141.0, 133.0, 150.0, 48, 112, 48, 72.0, 48, "inception"),
+)
+CONTROL = (
+    Control("head", 0.91, 0.88, 0.93, 48, float("nan"), float("nan"), float("nan"), 0),
+    Control("overall", 0.72, 0.69, 0.75, 48, 0.79, 0.76, 0.81, 40),
+)
 HOSTILE = '<script>alert("x")</script>'
 RUN = Run("demo", "2026-11-23", "2 cores", 437.2, "abc1234", True, "lock 77", "f3" * 32)
 GREY = np.full((32, 32), 90, np.uint8)
@@ -33,22 +41,14 @@ REGION = np.zeros((32, 32), bool)
 REGION[4:20, 4:20] = True
 MAPS = np.zeros((len(STRUCTURE_NAMES), 32, 32), np.float32)
 MAPS[0, 8:24, 4:28] = 1
-QUALITY = quality_report(
-    "inception",
-    [Fidelity("kid", 0.084, 0.071, 0.097, 112, 48, None, None, "small sample"),
-     Fidelity("frechet", 141.0, 133.0, 150.0, 112, 48, 72.0, 48, "")],
-    [Control("head", 0.91, 0.88, 0.93, 48, float("nan"), float("nan"), float("nan"), 0),
-     Control("overall", 0.72, 0.69, 0.75, 48, 0.79, 0.76, 0.81, 40)],
-    [Nearest("b" * 32, "c", 0.01, "c", 0.97, False, True)],
-    Limits(0.02, 0.96, 112),
-    summarise_anomalies(
+ANOMALIES = summarise_anomalies(
         [Reading("ventriculomegaly", f"c{i}", 14.0, 13.0 + i, 0.7, 0.125) for i in range(4)]
         + [Reading("ventriculomegaly", "n", float("nan"), 11.0), Reading("double-bubble", "c", 9.0, float("nan")),
            Reading("absent-csp", "c", 1.0, 1.0)],
         [Reading("ventriculomegaly", "r", 7.0, 7.5)],
         ("head", "lateral-ventricle", "csp"), bootstrap=20, seed=1,
-    ),
-)  # fmt: skip
+    )  # fmt: skip
+QUALITY = quality_report(Parts(("inception",), FIGURES, CONTROL, ANOMALIES, PRIVACY))
 BASE = {"model": "resnet", "task": "plane", "metric": "accuracy", "low": 0.7, "high": 0.9, "n": 50, "seeds": 2}
 GAIN = ("difference", "difference_low", "difference_high")
 DOWNSTREAM = {
@@ -135,7 +135,8 @@ def test_every_anchor_has_its_place_and_every_picture_its_text():
         "abc1234", "with uncommitted changes", "lock 77", "f3" * 32, "demo", "2 cores", "7 min 17 s",
         "Not passed", "0 of 1 criteria reached", "1 accepted, 1 rejected", "0.084", "0.071 to 0.097", "0.72",
         "small sample", "Plane thorax is not part", "no difference shown", "−0.020", "not measured (r)",
-        "dice 0.4, must be &gt;= 0.5", "near-copy", "1</b> of 1 images are flagged", "test_only", "CC0",
+        "dice 0.4, must be &gt;= 0.5", "near-copy", "1</b> of 2 images are flagged",
+        "Planted training images", "100 held-out images", "test_only", "CC0",
         "outside: identical", "pixels differ outside", "Asked layout: head", "Asked layout: no structure",
         "Phantom only", "7 × image with marks", "macrocephaly 3 SD", "measures 13.2 mm", "stroke-dasharray",
         "<b>100.0 %</b>", "0.50 mm", "12.5 % outside", "the judge has never seen the structure", "not scored",
@@ -161,7 +162,7 @@ def test_a_stage_that_ran_without_result_is_not_called_missing():
 
 
 def test_reports_without_parts_do_not_break_the_page():
-    empty = quality_report("inception", [], [], [], None)
+    empty = quality_report(Parts(("inception",)))
     gate = {"passed": True, "criteria": [], "images": {"accepted": [], "rejected": []}}
     page = render(ReportContext(RUN, quality=empty, downstream={}, gate=gate))
     assert "Passed" in page

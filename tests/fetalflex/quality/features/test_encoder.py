@@ -3,8 +3,10 @@ import pytest
 import torch
 
 from fetalflex.errors import ArtifactError, ModelError
-from fetalflex.quality import features
-from fetalflex.quality.features import CachedEncoder, CallableEncoder, InceptionEncoder, inception_weights
+from fetalflex.quality.features import inception
+from fetalflex.quality.features.cache import CachedEncoder
+from fetalflex.quality.features.encoder import CallableEncoder
+from fetalflex.quality.features.inception import InceptionEncoder, inception_weights
 from fetalflex.rng import generator
 
 
@@ -65,7 +67,7 @@ def test_the_cache_keeps_encoders_apart(tmp_path):
 
 def test_a_damaged_cache_file_is_named(tmp_path):
     CachedEncoder(Counting(), tmp_path).features(images(1))
-    damaged = next(tmp_path.rglob("*.npy"))
+    damaged = next(tmp_path.rglob("*.npz"))
     damaged.write_bytes(b"no npy")
     with pytest.raises(ArtifactError, match=damaged.name):
         CachedEncoder(Counting(), tmp_path).features(images(1))
@@ -105,6 +107,24 @@ def test_missing_or_other_weights_are_said(tmp_path, monkeypatch):
         InceptionEncoder(weights=wrong)
     with pytest.raises(ModelError, match="no file"):
         InceptionEncoder(weights=tmp_path / "absent.pt")
-    monkeypatch.setattr(features, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=r"score\.encoder to aligner"):
+    monkeypatch.setattr(inception, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"score\.encoders"):
         inception_weights()
+
+
+def test_partly_known_images_cost_the_unknown_ones_alone(tmp_path):
+    first, second = Counting(), Counting()
+    CachedEncoder(first, tmp_path).features(images(3))
+    more = np.concatenate([images(3), images(4)])
+    cached = CachedEncoder(second, tmp_path)
+    assert np.array_equal(cached.features(more), Counting().features(more))
+    assert (second.encoded, cached.forwards) == (4, 4)
+
+
+def test_what_another_process_kept_meanwhile_is_used(tmp_path):
+    mine, others = Counting(), Counting()
+    cached = CachedEncoder(mine, tmp_path)
+    cached.features(images(2))
+    CachedEncoder(others, tmp_path).features(images(3))
+    cached.features(images(3))
+    assert mine.encoded == 2

@@ -5,7 +5,7 @@ from hypothesis.extra.numpy import arrays
 
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES
 from fetalflex.errors import TooFewCasesError
-from fetalflex.quality.control import AS_BOX, AS_MASK, control_dice, dice, image_means, summarise
+from fetalflex.quality.control.overlap import AS_BOX, AS_MASK, control_dice, dice, image_means, summarise
 from fetalflex.rng import generator
 
 K = len(STRUCTURE_NAMES)

@@ -1,0 +1,1 @@
+"""Do the images show what their layouts asked for?"""

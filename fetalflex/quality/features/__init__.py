@@ -1,0 +1,1 @@
+"""Image features: encoders behind one interface, kept per image."""

@@ -1,0 +1,154 @@
+"""Every measure as one pair of functions over two sides: the figure alone, and the figure with its interval."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import wasserstein_distance
+
+from fetalflex.quality.bootstrap import (
+    Array,
+    Floats,
+    Interval,
+    centred_interval,
+    mean_interval,
+    patient_draws,
+)
+from fetalflex.quality.fidelity.diversity import draw_pairs, feature_distance, ms_ssim
+from fetalflex.quality.fidelity.frechet import corrected, fit
+from fetalflex.quality.fidelity.kernel import MOST, Kernel, Mmd, cubic, gaussian
+from fetalflex.quality.fidelity.looks import LOOKS
+from fetalflex.quality.fidelity.neighbours import NEIGHBOURS, neighbours
+from fetalflex.quality.fidelity.sides import Side
+
+MOST_NEIGHBOURS, MOST_LOOKS, PAIRS = 10_000, 5_000, 200
+Random = np.random.Generator
+Figured = Callable[[Side, Side, int, Random], Interval]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A named measure. `of(real, synthetic, draws, random)`: figure and interval; no draws: the figure alone.
+
+    `most`: images a side that it takes; more are a subsample of whole patients. `least`: fewer cannot be measured.
+    """
+
+    name: str
+    encoder: str | None
+    of: Figured
+    most: int | None = None
+    least: int = 2
+
+
+def of_encoder(encoder: str, suffix: str = "") -> tuple[Measure, ...]:
+    """Return the measures on an encoder's features."""
+
+    def named(name: str, of: Figured, most: int | None = None, least: int = 2) -> Measure:
+        return Measure(name + suffix, encoder, of, most, least)
+
+    return (
+        named("kid", _kernel(encoder, cubic), MOST),
+        named("frechet", _frechet(encoder)),
+        named("frechet_corrected", _corrected(encoder), least=8),
+        named("cmmd", _kernel(encoder, gaussian), MOST),
+        *(
+            named(name, _neighbours(encoder, name), MOST_NEIGHBOURS, NEIGHBOURS + 1)
+            for name in ("precision", "recall", "density", "coverage")
+        ),
+        named("feature_diversity", _pairs(lambda side, pairs: feature_distance(side.features[encoder], pairs))),
+    )
+
+
+def of_looks() -> tuple[Measure, ...]:
+    """Return the distances of what images look like, number by number, in standard deviations of the real ones."""
+    return tuple(Measure(f"look.{name}", None, _look(i), MOST_LOOKS) for i, name in enumerate(LOOKS))
+
+
+MS_SSIM = Measure("ms_ssim", None, lambda r, s, d, rng: _pairs(lambda side, p: ms_ssim(side.images, p))(r, s, d, rng))
+
+
+def _kernel(encoder: str, kernel: Kernel) -> Figured:
+    def of(real: Side, synthetic: Side, draws: int, random: Random) -> Interval:
+        distance = Mmd(real.sample(encoder), synthetic.sample(encoder), kernel)
+        return _drawn(distance.value(), distance.drawn, (real, synthetic), draws, random)
+
+    return of
+
+
+def _drawn(
+    value: float, at: Callable[[Array, Array], float], sides: tuple[Side, Side], draws: int, random: Random
+) -> Interval:
+    if not draws:
+        return _alone(value)
+    weights = [patient_draws(side.clusters, draws, random) for side in sides]
+    return centred_interval(value, np.array([at(u, v) for u, v in zip(*weights, strict=True)]))
+
+
+def _alone(value: float) -> Interval:
+    return Interval(value, float("nan"), float("nan"))
+
+
+def _frechet(encoder: str) -> Figured:
+    def of(real: Side, synthetic: Side, draws: int, random: Random) -> Interval:
+        x, y = real.sample(encoder), synthetic.sample(encoder)
+        value = fit(x.features, y.features).value
+        if not draws:
+            return _alone(value)
+        # The interval of the figure at these numbers: its width is that of the corrected one.
+        around = corrected(x, y, random)
+        reach = (around.high - around.low) / 2
+        return Interval(value, max(0.0, value - reach), value + reach)
+
+    return of
+
+
+def _corrected(encoder: str) -> Figured:
+    return lambda real, synthetic, _draws, random: corrected(real.sample(encoder), synthetic.sample(encoder), random)
+
+
+def _neighbours(encoder: str, name: str) -> Figured:
+    def of(real: Side, synthetic: Side, draws: int, random: Random) -> Interval:
+        shares: Floats = getattr(neighbours(real.features[encoder], synthetic.features[encoder]), name)
+        side = synthetic if name in ("precision", "density") else real
+        return mean_interval(shares, side.clusters, draws, random) if draws else _alone(float(shares.mean()))
+
+    return of
+
+
+def _pairs(of_pairs: Callable[[Side, Array], Floats]) -> Figured:
+    """Of the synthetic side alone; its floor is therefore the same of real images."""
+
+    def of(_real: Side, synthetic: Side, draws: int, random: Random) -> Interval:
+        pairs = draw_pairs(synthetic.planes, synthetic.clusters, PAIRS, random)
+        if not len(pairs):
+            return _alone(float("nan"))
+        values = of_pairs(synthetic, pairs)
+        if not draws:
+            return _alone(float(values.mean()))
+        weights = patient_draws(synthetic.clusters, draws, random)
+        both = weights[:, pairs[:, 0]] * weights[:, pairs[:, 1]]  # a pair comes as often as both its sources do
+        known = both.sum(1) > 0
+        drawn = (both[known] @ values) / both[known].sum(1)
+        return centred_interval(float(values.mean()), drawn)
+
+    return of
+
+
+def _look(number: int) -> Figured:
+    def of(real: Side, synthetic: Side, draws: int, random: Random) -> Interval:
+        columns = [side.looks[:, number] for side in (real, synthetic)]
+        known = [np.isfinite(c) for c in columns]
+        if min(int(k.sum()) for k in known) < 2:
+            return _alone(float("nan"))
+        x, y = (c[k] for c, k in zip(columns, known, strict=True))
+        unit = max(float(x.std()), 1e-6 * max(1.0, float(np.abs(x).max())))
+
+        def at(u: Array, v: Array) -> float:
+            u, v = u[known[0]], v[known[1]]
+            return float(wasserstein_distance(x, y, u, v)) / unit if u.sum() and v.sum() else float("nan")
+
+        value = at(np.ones(len(real)), np.ones(len(synthetic)))
+        found = _drawn(value, at, (real, synthetic), draws, random)
+        return Interval(found.value, max(0.0, found.low), found.high)
+
+    return of

@@ -1,0 +1,1 @@
+"""Mechanical checks of single images, each with a named reason."""

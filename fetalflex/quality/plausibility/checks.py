@@ -1,0 +1,105 @@
+"""Mechanical checks of single images. Each is a number that rises with the fault; its limit is what real images keep.
+
+No check knows what a fault looks like: a synthetic image is set aside where its number lies beyond those of real
+training images of its center (nearly all of them, and a margin). Real held-out images tell how often that errs.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fetalflex.quality.bootstrap import Array, Floats
+from fetalflex.quality.plausibility.pictures import grid_power, lit_outside, saturation, shadow_depth, written
+
+Images = npt.NDArray[np.uint8]
+Picture = npt.NDArray[np.uint8]
+QUANTILE, MARGIN = 0.99, 0.5  # the limit: that quantile, and half its distance from the median on top
+LEAST = 20  # real images of a center below which those of all centers set the limits
+SECTOR = "sector"
+REASONS: dict[str, str] = {
+    "text": "bright isolated strokes, as of burned-in text",
+    "grid": "power at the frequencies of a grid in the spectrum",
+    "saturation": "white pixels in the sector",
+    SECTOR: "light where the center's images are always black",
+    "shadow": "no shadow behind the bone",
+    "layout": "a size out of range for the age",
+}
+_PICTURE_CHECKS: dict[str, Callable[[Picture], float]] = {
+    "text": written,
+    "grid": grid_power,
+    "saturation": saturation,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """N images uint8 [N, S, S] with centers str [N] and where bone is asked or known, bool [N, S, S] (else empty)."""
+
+    images: Images
+    centers: Array
+    bones: Array
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """What real images keep: center -> check -> limit, `""` for all centers; and where a center may have light."""
+
+    by_center: Mapping[str, Mapping[str, float]]
+    lit: Mapping[str, Array]
+
+    def of(self, center: str, check: str) -> float:
+        """Return the limit of a check, of all centers where a center has none of its own; infinite without any."""
+        own = self.by_center.get(center, {})
+        return own.get(check, self.by_center[""].get(check, float("inf")))
+
+
+def learn_limits(real: Pictures) -> Limits:
+    """Return the limits that real training images set."""
+    lit = {c: (real.images[real.centers == c] > 8).mean(0) > 0.005 for c in _names(real.centers)}
+    values = measure(real, lit)
+    places = {"": np.ones(len(real), bool)} | {c: real.centers == c for c in _names(real.centers)}
+    return Limits({c: _limits(values, here) for c, here in places.items() if not c or here.sum() >= LEAST}, lit)
+
+
+def measure(pictures: Pictures, lit: Mapping[str, Array]) -> dict[str, Floats]:
+    """Return each check's number for each image: float64 [N], NaN where it does not apply."""
+    images = pictures.images
+    found = {name: np.array([check(image) for image in images], np.float64) for name, check in _PICTURE_CHECKS.items()}
+    found[SECTOR] = np.array(
+        [
+            lit_outside(i, lit[str(c)]) if str(c) in lit else np.nan
+            for i, c in zip(images, pictures.centers, strict=True)
+        ]
+    )
+    found["shadow"] = np.array([shadow_depth(i, b) for i, b in zip(images, pictures.bones, strict=True)])
+    return found
+
+
+def failures(pictures: Pictures, limits: Limits) -> list[dict[str, str]]:
+    """Return for each image its failed checks, each with a reason in words."""
+    values = measure(pictures, limits.lit)
+    found: list[dict[str, str]] = []
+    for i in range(len(pictures)):
+        center = str(pictures.centers[i])
+        beyond = {n: (v[i], limits.of(center, n)) for n, v in values.items() if v[i] > limits.of(center, n)}
+        found.append({n: f"{REASONS[n]}: {v:.3g}, real images keep {limit:.3g}" for n, (v, limit) in beyond.items()})
+    return found
+
+
+def _limits(values: Mapping[str, Floats], here: Array) -> dict[str, float]:
+    found = {}
+    for name, column in values.items():
+        known = column[here][np.isfinite(column[here])]
+        if len(known) >= LEAST:
+            high, middle = np.quantile(known, [QUANTILE, 0.5])
+            found[name] = float(high + MARGIN * (high - middle))
+    return found
+
+
+def _names(centers: Array) -> list[str]:
+    return sorted({str(c) for c in centers})

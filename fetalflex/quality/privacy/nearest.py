@@ -1,0 +1,192 @@
+"""Is a synthetic image a training image again? Candidates by features and blurred pixels, then local structure.
+
+Two heads look alike when blurred; their speckle and small structures do not. So each candidate is laid over the image
+(scale and shift, straight and mirrored), and what counts is the correlation of the fine detail, from which local mean
+and contrast are taken off: crops, gain, grey maps and re-sampling change it little. Whether the search finds what it
+must is measured by canaries (`quality.privacy.canaries`), every time.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
+
+from fetalflex.errors import TooFewCasesError
+from fetalflex.ingest.alike import SIDE, compare
+from fetalflex.quality.bootstrap import Array, Floats
+from fetalflex.quality.features.encoder import Encoder
+
+Images = npt.NDArray[np.uint8]
+COPY_CORRELATION = 0.55  # of unrelated images at most 0.53, of altered copies at least 0.56: docs/results.md
+CANDIDATES = 6  # training images that are looked at in detail, of each of the two lists
+_BLURRED = 16  # side of the blurred pixels
+_ZOOM = 0.9  # a crop keeps about that much of the side: centre and corners stand in the list beside the whole
+_PAIRS = 256  # compared at once
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images uint8 [N, S, S] with identifiers and patients str [N]."""
+
+    images: Array
+    ids: Array
+    patients: Array
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, index: Array) -> "Gallery":
+        """Return the images of these positions."""
+        return Gallery(self.images[index], self.ids[index], self.patients[index])
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest training images of one image.
+
+    `case_id`: nearest in features, at `distance` (cosine, 0 to 2; of the image or its mirror image). `correlated_case`:
+    the candidate whose detail correlates most, `correlation` (-1 to 1), `mirrored` left to right or not. `near_copy`:
+    that correlation is above `COPY_CORRELATION`.
+    """
+
+    image_id: str
+    case_id: str
+    distance: float
+    correlated_case: str
+    correlation: float
+    mirrored: bool
+    near_copy: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Per query: position of the training image nearest in features, its distance; of the most alike, how, and how far.
+
+    by_feature, by_detail: int64 [N]; distance, correlation: float64 [N]; mirrored: bool [N].
+    """
+
+    by_feature: Array
+    distance: Floats
+    by_detail: Array
+    correlation: Floats
+    mirrored: Array
+
+    @property
+    def near_copy(self) -> Array:
+        """Bool [N]."""
+        return self.correlation > COPY_CORRELATION
+
+
+class Search:
+    """The training images, made ready to be searched. `encoder` is the aligned one."""
+
+    def __init__(self, training: Gallery, encoder: Encoder) -> None:
+        """Raises: TooFewCasesError where there is no training image."""
+        if not len(training):
+            raise TooFewCasesError("privacy: no training image; expected at least one")
+        self.training, self._encoder = training, encoder
+        self.features = self.encode(training.images)
+        self._blurred = np.stack([_blurred(part) for part in _zoomed(training.images)])  # [6, N, 256]
+        self._thumbnails = _thumbnails(training.images)
+
+    def encode(self, images: Images) -> Floats:
+        """Return the aligned features of images as unit rows [N, D]."""
+        return unit_rows(self._encoder.features(images))
+
+    def find(self, queries: Images) -> Found:
+        """Look each query uint8 [N, S, S] up. Raises: TooFewCasesError where there is none."""
+        if not len(queries):
+            raise TooFewCasesError("privacy: no query image; expected at least one")
+        flipped = np.ascontiguousarray(queries[:, :, ::-1])
+        alike = np.stack([self.encode(side) @ self.features.T for side in (queries, flipped)])
+        blurred = np.stack([(_blurred(side) @ self._blurred.transpose(0, 2, 1)).max(0) for side in (queries, flipped)])
+        candidates = np.concatenate([_best(alike), _best(blurred)], axis=1)  # [N, 2 K], number + N_train if mirrored
+        correlation = self._correlations((_thumbnails(queries), _thumbnails(flipped)), candidates)
+        rows, best, close = np.arange(len(queries)), correlation.argmax(1), alike.max(0)
+        return Found(
+            close.argmax(1),
+            np.maximum(1 - close.max(1), 0.0).astype(np.float64),
+            candidates[rows, best] % len(self.training),
+            np.clip(correlation[rows, best], -1, 1).astype(np.float64),
+            candidates[rows, best] >= len(self.training),
+        )
+
+    def _correlations(self, views: tuple[Images, Images], candidates: Array) -> Floats:
+        """Return how alike each query and each of its candidates [N, C] are in detail; a repeated one is left out."""
+        rows, columns = np.indices(candidates.shape).reshape(2, -1)
+        ordered = np.argsort(candidates, axis=1, kind="stable")
+        again = np.zeros(candidates.shape, bool)
+        np.put_along_axis(again[:, :], ordered[:, 1:], np.diff(np.take_along_axis(candidates, ordered, 1)) == 0, 1)
+        fresh = ~again.reshape(-1)
+        rows, columns = rows[fresh], columns[fresh]
+        result = np.full(candidates.shape, -1.0)
+        for start in range(0, len(rows), _PAIRS):
+            r, c = rows[start : start + _PAIRS], columns[start : start + _PAIRS]
+            mirrored, number = np.divmod(candidates[r, c], len(self.training))
+            left = np.where(mirrored[:, None, None], views[1][r], views[0][r])
+            result[r, c] = compare(left, self._thumbnails[number]).correlation
+        return result
+
+
+def nearest_training(search: Search, images: Images, ids: Array) -> tuple[Nearest, ...]:
+    """Return for each synthetic image its nearest training images. Raises: TooFewCasesError where there is none."""
+    return tuple(told(search, search.find(images), ids))
+
+
+def told(search: Search, found: Found, ids: Array) -> list[Nearest]:
+    """Return what was found with the identifiers of images and cases."""
+    names = search.training.ids
+    return [
+        Nearest(
+            str(ids[i]),
+            str(names[found.by_feature[i]]),
+            float(found.distance[i]),
+            str(names[found.by_detail[i]]),
+            float(found.correlation[i]),
+            bool(found.mirrored[i]),
+            bool(found.near_copy[i]),
+        )
+        for i in range(len(ids))
+    ]
+
+
+def _best(likeness: Array) -> Array:
+    """Return the best candidates of likeness [2, N, T] (straight, mirrored) as numbers in 0 .. 2 T, [N, K]."""
+    both = np.concatenate([likeness[0], likeness[1]], axis=1)
+    count = min(CANDIDATES, both.shape[1])
+    return np.argsort(-both, axis=1, kind="stable")[:, :count]
+
+
+def _zoomed(images: Images) -> list[Images]:
+    """Return the images whole, and cropped at the centre and at the four corners (same size again)."""
+    side = images.shape[1]
+    kept = max(1, round(_ZOOM * side))
+    rest = side - kept
+    places = [(rest // 2, rest // 2), (0, 0), (0, rest), (rest, 0), (rest, rest)]
+    return [images, *(images[:, y : y + kept, x : x + kept] for y, x in places)]
+
+
+def _blurred(images: Images) -> Floats:
+    """Return 16 x 16 means without the slow shading, as unit rows float32 [N, 256]."""
+    small = _resized(images, _BLURRED).astype(np.float32)
+    return unit_rows((small - ndimage.gaussian_filter(small, (0, 3, 3))).reshape(len(images), -1))
+
+
+def _thumbnails(images: Images) -> Images:
+    """Return what `ingest.alike` compares, uint8 [N, 96, 96]: smaller images are interpolated, larger averaged."""
+    return _resized(images, SIDE)
+
+
+def _resized(images: Images, side: int) -> Images:
+    method = Image.Resampling.BOX if images.shape[1] >= side else Image.Resampling.BICUBIC
+    rows = [np.asarray(Image.fromarray(image).resize((side, side), method)) for image in images]
+    return np.stack(rows) if rows else np.zeros((0, side, side), np.uint8)
+
+
+def unit_rows(rows: Array) -> Floats:
+    """Return rows [N, D] centred by their own mean and of length 1, float32."""
+    centred = rows.astype(np.float32) - rows.mean(axis=1, keepdims=True, dtype=np.float32)
+    result: Floats = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    return result

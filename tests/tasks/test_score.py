@@ -1,0 +1,159 @@
+"""The stage `score` from tables and models to its reports, on a workspace of drawn heads."""
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from fetalflex import tables
+from fetalflex.anatomy.ontology import structure_index
+from fetalflex.artifacts import picture, read_json
+from fetalflex.params import Params, Score
+from fetalflex.quality.gate_metrics import is_release_metric
+from tasks.gate import judge_release
+from tasks.score import ScoreWork
+from tasks.stage import StageRun
+from tests.fetalflex import tiny
+
+GROUPS = ("train", "test", "judge", "train")
+COPIED = 3  # the last so many synthetic images are training images
+
+
+@dataclass
+class Tracked:
+    """What a tracker was told."""
+
+    told: dict[str, float] = field(default_factory=dict)
+
+    def metrics(self, values: dict[str, float], step: int = 0) -> None:
+        self.told |= values
+
+
+def frames(cases, i):
+    return {
+        "case_id": f"case-{i:016d}", "center": str(cases.centers[i]), "patient": f"patient-{i // 2:016d}",
+        "image": picture(cases.images[i], f"case{i}"), "plane": "transventricular", "age_weeks": None,
+        "spacing_mm": 2.0, "height": tiny.SIZE, "width": tiny.SIZE, "device": "curved", "pixels": f"{i:064d}",
+        "phash": f"{i:016d}", "level": 90.0, "marks": "[]",
+    }  # fmt: skip
+
+
+def masks(cases, i):
+    for name in ("head", "csp"):
+        mask = cases.masks[i, structure_index(name)]
+        yield {
+            "case_id": f"case-{i:016d}", "center": str(cases.centers[i]), "structure": name, "source": "expert",
+            "mask": picture((mask * 255).astype(np.uint8), name), "x0": 0.0, "y0": 0.0, "x1": 9.0, "y1": 9.0,
+            "confidence": 1.0,
+        }  # fmt: skip
+
+
+def synthetic(cases, i, image):
+    layout = cases.layout(i).to_json()
+    return {
+        "image_id": f"image-{i:016d}", "image": picture(image, "s"), "coarse": picture(image, "c"), "kind": "normal",
+        "pair_id": None, "region": None, "plane": "transventricular", "center": str(cases.centers[i]),
+        "age_weeks": None, "age_derived": False, "anomaly": None, "severity": None, "severity_unit": None,
+        "second_anomaly": None, "second_severity": None, "second_severity_unit": None, "layout_source": "varied",
+        "layout_normal": None, "layout": layout, "layout_adapted": layout, "source_case": f"case-{i:016d}",
+        "seed": i, "evaluations": 4, "agreement": 0.9,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    root = tmp_path_factory.mktemp("score")
+    cases = tiny.cases(48)
+    made = np.roll(cases.images[:16], 1, axis=2)
+    made = (made * np.random.default_rng(1).uniform(0.6, 1.0, made.shape)).astype(np.uint8)
+    made[-COPIED:] = cases.images[[0, 6, 8]]
+    for center in ("near", "far"):
+        rows = [frames(cases, i) for i in range(48) if cases.centers[i] == center]
+        tables.write_shard(root / "data/frames" / center / "frames-00.parquet", rows, tables.Frames)
+    tables.write_shard(
+        root / "data/masks/masks-00.parquet", [m for i in range(48) for m in masks(cases, i)], tables.Masks
+    )
+    splits = [
+        {"case_id": f"case-{i:016d}", "center": str(cases.centers[i]), "patient": f"patient-{i // 2:016d}",
+         "cluster": f"patient-{i // 2:016d}", "tied_by": None, "group": GROUPS[i // 2 % 4], "moved_from": None}
+        for i in range(48)
+    ]  # fmt: skip
+    tables.write_shard(root / "data/masks/splits.parquet", splits, tables.Splits)
+    tables.write_shard(
+        root / "data/synthetic/images-00.parquet", [synthetic(cases, i, made[i]) for i in range(16)], tables.Synthetic
+    )
+    tiny.segmenter("judge").save(root / "models/judge")
+    tiny.aligner().save(root / "models/aligner")
+    work = root / ".work/score/key"
+    work.mkdir(parents=True)
+    params = Params(
+        preset="test", data={"image_size": tiny.SIZE}, ingest={"centers": {"near": "frames", "far": "frames"}},
+        score=Score(encoders=("aligner", "texture"), bootstrap=20, canaries=6),
+    )  # fmt: skip
+    outputs = ("reports/quality.json", "reports/scores.parquet", "reports/metrics.json")
+    return StageRun("score", root, work, params, "key", (), outputs)
+
+
+@pytest.fixture(scope="module")
+def scored(run):
+    work, tracked = ScoreWork(run), Tracked()
+    chunks = {}
+    for name in work.parts:
+        chunks[name] = run.work / name
+        chunks[name].mkdir()
+        work.features(name, chunks[name])
+    work.finish(chunks, tracked)
+    return work, tracked, read_json(run.root / "reports/quality.json")
+
+
+def test_every_kind_of_figure_is_in_the_report(scored):
+    rows = {row["name"]: row for row in scored[2]["metrics"] if not {"plane", "center", "anomaly"} & set(row)}
+    assert {
+        "kid", "frechet", "frechet_corrected", "cmmd", "precision", "recall", "density", "coverage", "ms_ssim",
+        "feature_diversity", "kid.texture", "look.nakagami_shape", "dice", "dice.head", "boundary_mm.head",
+        "size_error.hc", "asked_but_absent.csp", "implausible_fraction", "implausible.text", "near_copy_fraction",
+        "canary_recall", "canary_recall.flip", "false_alarms.crop", "membership_auc",
+    } <= set(rows)  # fmt: skip
+    assert all(is_release_metric(name) for name in rows)
+
+
+def test_planted_copies_are_found_among_the_synthetic_images(scored, run):
+    privacy = scored[2]["privacy"]
+    rows = tables.read_shards([run.root / "reports/scores.parquet"], tables.Scores)
+    copies = rows.filter("near_copy")["image_id"].to_list()
+    assert {f"image-{i:016d}" for i in range(16 - COPIED, 16)} <= set(copies)
+    assert privacy["near_copies"] == len(copies)
+    assert privacy["canaries"][0]["n"] == 6
+    assert privacy["canaries"][0]["n_held_out"] == 24
+
+
+def test_the_flat_file_and_the_tracker_hold_the_same_numbers(scored, run):
+    flat = json.loads((run.root / "reports/metrics.json").read_text())
+    assert scored[1].told["kid"] == flat["all"]["kid"]
+    assert "center/near/kid" in scored[1].told or "kid" not in flat.get("center", {}).get("near", {})
+
+
+def test_a_second_scoring_makes_no_forward_pass_and_the_same_reports(scored, run):
+    first = (run.root / "reports/quality.json").read_bytes()
+    again = ScoreWork(run)
+    chunks = {name: run.work / name for name in again.parts}
+    for name, folder in chunks.items():
+        again.features(name, folder)
+    again.finish(chunks, Tracked())
+    assert (run.root / "reports/quality.json").read_bytes() == first
+    assert [again.encoder(name).forwards for name in ("aligner", "texture")] == [0, 0]
+
+
+def test_the_gate_reads_what_was_scored(scored, run):
+    (run.root / "reports/downstream.json").write_text('{"results": []}')
+    gate = {
+        "release": [{"metric": "near_copy_fraction", "at_most": 0.02, "reason": "no copies"}],
+        "image": [{"metric": "near_copy", "at_most": 0, "reason": "no copies"}],
+    }
+    params = run.params.model_copy(update={"gate": Params(preset="x", ingest=run.params.ingest, gate=gate).gate})
+    judged = StageRun("gate", run.root, run.work, params, "key", (), ("reports/gate.json",))
+    judge_release(judged)
+    verdict = read_json(run.root / "reports/gate.json")
+    assert not verdict["passed"]
+    assert {f"image-{i:016d}" for i in range(13, 16)} <= {r["image_id"] for r in verdict["images"]["rejected"]}
