@@ -4,11 +4,13 @@ The only functions of ingest that parse DICOM. Each yields answers (JSON object,
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydicom import Dataset
 
 from fetalflex.artifacts import file_sha256
@@ -91,7 +93,7 @@ def frames(path: str, name: str, center: dict[str, Any], max_side_px: int, key: 
         reader, cleaner = FrameReader(file, limits), PixelCleaner(header)
         if reader.total > 1:
             # What stays while the tissue moves is ink, however faint: that is seen over several frames alone.
-            cleaner.prepare(reader.frame(number).pixels for number in frame_numbers(reader.total, SAMPLES))
+            cleaner.prepare(_of_tissue(reader, calibration))
         for number in _stills(reader, calibration, profile.clips):
             frame = reader.frame(number)
             try:
@@ -161,6 +163,15 @@ def _stills(reader: FrameReader, calibration: Calibration, clips: Clips) -> list
         tinies[number] = tiny(frame.grey)
     # Where no frame is usable, the evenly spaced ones tell why.
     return choose_stills(list(tinies), tinies.values(), clips) if tinies else even_numbers(reader.total, clips.frames)
+
+
+def _of_tissue(reader: FrameReader, calibration: Calibration) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield some frames of a clip; none with flow or a rendering, in which nothing stays as it is in the others."""
+    for number in frame_numbers(reader.total, SAMPLES):
+        frame = reader.frame(number)
+        with suppress(QuarantineError):  # `frames` gives the reason, where the frame is one of the stills
+            _region(frame, reader.header, calibration)
+            yield frame.pixels
 
 
 def _region(frame: Frame, header: Dataset, calibration: Calibration) -> Rectangle:
