@@ -9,7 +9,7 @@ import pytest
 from fetalflex import tables
 from fetalflex.anatomy.ontology import structure_index
 from fetalflex.artifacts import picture, read_json
-from fetalflex.params import Params, Score
+from fetalflex.params import Gate, Params, Score
 from fetalflex.quality.gate_metrics import is_release_metric
 from tasks.gate import judge_release
 from tasks.score import ScoreWork
@@ -151,7 +151,7 @@ def test_the_gate_reads_what_was_scored(scored, run):
         "release": [{"metric": "near_copy_fraction", "at_most": 0.02, "reason": "no copies"}],
         "image": [{"metric": "near_copy", "at_most": 0, "reason": "no copies"}],
     }
-    params = run.params.model_copy(update={"gate": Params(preset="x", ingest=run.params.ingest, gate=gate).gate})
+    params = run.params.model_copy(update={"gate": Params(preset="x", ingest=run.params.ingest, gate=Gate.model_validate_json(json.dumps(gate))).gate})
     judged = StageRun("gate", run.root, run.work, params, "key", (), ("reports/gate.json",))
     judge_release(judged)
     verdict = read_json(run.root / "reports/gate.json")
