@@ -151,7 +151,11 @@ def test_the_gate_reads_what_was_scored(scored, run):
         "release": [{"metric": "near_copy_fraction", "at_most": 0.02, "reason": "no copies"}],
         "image": [{"metric": "near_copy", "at_most": 0, "reason": "no copies"}],
     }
-    params = run.params.model_copy(update={"gate": Params(preset="x", ingest=run.params.ingest, gate=Gate.model_validate_json(json.dumps(gate))).gate})
+    params = run.params.model_copy(
+        update={
+            "gate": Params(preset="x", ingest=run.params.ingest, gate=Gate.model_validate_json(json.dumps(gate))).gate
+        }
+    )
     judged = StageRun("gate", run.root, run.work, params, "key", (), ("reports/gate.json",))
     judge_release(judged)
     verdict = read_json(run.root / "reports/gate.json")
