@@ -89,7 +89,7 @@ def sample_grid(rows: Sequence[Triptych], columns: int = 2) -> bytes:
         if line == 0:
             for axis, name in zip(trio[1:], ("asked layout", "synthetic"), strict=True):
                 axis.set_title(name, fontsize=7, color="#93a1b3", pad=3)
-    return _png(figure, opaque=True)
+    return png(figure, opaque=True)
 
 
 def pair_grid(pairs: Sequence[tuple[Grey, Grey, Array, str]]) -> bytes:
@@ -107,12 +107,12 @@ def pair_grid(pairs: Sequence[tuple[Grey, Grey, Array, str]]) -> bytes:
             axis.set_title(name, fontsize=7, color="#d7dee8", pad=3)
             if np.any(region) and not np.all(region):
                 axis.contour(np.asarray(region, np.float32), [0.5], colors=[SECOND], linewidths=0.9)
-    return _png(figure, opaque=True)
+    return png(figure, opaque=True)
 
 
 def loss_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str) -> bytes:
     """Return curves (name -> steps, values): each raw in the back, its running mean in front."""
-    figure, axis = _chart(title)
+    figure, axis = chart(title)
     for (name, (steps, values)), colour in zip(curves.items(), SERIES * len(curves), strict=False):
         smooth = running_mean(np.asarray(values, np.float64))
         axis.plot(steps, values, color=colour, alpha=0.22, linewidth=0.8)
@@ -123,7 +123,7 @@ def loss_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], t
     axis.set_xlabel("step")
     if len(curves) > 1:
         axis.legend(frameon=False, labelcolor=INK, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def running_mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -138,7 +138,7 @@ def running_mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def metric_bars(rows: Sequence[tuple[str, float, float, float, float | None]], title: str) -> bytes:
     """Return horizontal bars (name, value, low, high, floor or None) with their intervals and floors."""
-    figure, axis = _chart(title, height=0.9 + 0.38 * max(1, len(rows)))
+    figure, axis = chart(title, (4.2, 0.9 + 0.38 * max(1, len(rows))))
     for i, (_, value, low, high, floor) in enumerate(rows):
         axis.barh(i, value, height=0.55, color=ACCENT, alpha=0.55)
         axis.plot([low, high], [i, i], color=INK, linewidth=1.8, solid_capstyle="butt")
@@ -146,7 +146,7 @@ def metric_bars(rows: Sequence[tuple[str, float, float, float, float | None]], t
             axis.plot([floor, floor], [i - 0.38, i + 0.38], color=FLOOR, linewidth=2)
     axis.set_yticks(range(len(rows)), [row[0] for row in rows])
     axis.invert_yaxis()
-    return _png(figure)
+    return png(figure)
 
 
 def severity_scatter(points: Sequence[tuple[float, float | None]], title: str, unit: str, limit: float) -> bytes:
@@ -154,7 +154,7 @@ def severity_scatter(points: Sequence[tuple[float, float | None]], title: str, u
 
     The line is equality, the dashed one the limit at which the anomaly begins.
     """
-    figure, axis = _chart(title, height=3.0)
+    figure, axis = chart(title, (4.2, 3.0))
     asked = np.array([p[0] for p in points], np.float64)
     measured = np.array([np.nan if p[1] is None else p[1] for p in points], np.float64)
     seen = np.isfinite(measured)
@@ -169,14 +169,14 @@ def severity_scatter(points: Sequence[tuple[float, float | None]], title: str, u
     axis.set_ylim(low - 2 * room, high + 2 * room)
     axis.set_xlabel(f"asked, {unit}")
     axis.set_ylabel(f"measured, {unit}")
-    return _png(figure)
+    return png(figure)
 
 
 def confusion_matrix(matrix: Array, classes: Sequence[str], title: str) -> bytes:
     """Return a confusion matrix [true, predicted], shaded per true class, counts written in."""
     counts = np.asarray(matrix, np.float64)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, axis = _chart(title, height=1.0 + 0.42 * len(classes))
+    figure, axis = chart(title, (4.2, 1.0 + 0.42 * len(classes)))
     axis.imshow(share, cmap=_HEAT, vmin=0, vmax=1, aspect="auto")
     for (i, j), count in np.ndenumerate(counts):
         axis.text(
@@ -187,11 +187,12 @@ def confusion_matrix(matrix: Array, classes: Sequence[str], title: str) -> bytes
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     axis.grid(visible=False)
-    return _png(figure)
+    return png(figure)
 
 
-def _chart(title: str, height: float = 2.6) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.2, height), layout="constrained")
+def chart(title: str, size: tuple[float, float] = (4.2, 2.6)) -> tuple[Figure, Axes]:
+    """Return a figure with one chart in the style of the pages; `size`: inches."""
+    figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
     axis.set_facecolor("none")
     axis.set_title(title, fontsize=9, color=INK, loc="left")
@@ -220,7 +221,8 @@ def _draw_maps(axis: Axes, maps: Array) -> None:
     axis.set_ylim(maps.shape[1] - 0.5, -0.5)
 
 
-def _png(figure: Figure, *, opaque: bool = False) -> bytes:
+def png(figure: Figure, *, opaque: bool = False) -> bytes:
+    """Return a figure as PNG, clear or opaque, without anything that changes from run to run."""
     out = io.BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(out, format="png", dpi=170, transparent=not opaque, metadata={"Software": None})

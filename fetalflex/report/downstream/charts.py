@@ -6,13 +6,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 
 from fetalflex.artifacts import encode_png
-from fetalflex.report.figures import FLOOR, INK, SERIES
+from fetalflex.report.figures import FLOOR, INK, SERIES, chart, png
 
 Row = Mapping[str, Any]
 COLOURS = {"real": INK, "real+synthetic": SERIES[0], "real+augmentation": SERIES[1], "synthetic": SERIES[2],
@@ -22,7 +19,7 @@ WORDS = {"macro_f1": "macro-F1", "auc": "AUC", "auprc": "AUPRC", "ece": "ECE", "
 
 def gains(rows: Sequence[Row], title: str) -> bytes:
     """Return each row's difference with its 95 % interval (and name), around zero."""
-    figure, axis = _axes(title, (4.6, 0.9 + 0.32 * max(1, len(rows))))
+    figure, axis = chart(title, (4.6, 0.9 + 0.32 * max(1, len(rows))))
     axis.axvline(0, color=FLOOR, linewidth=1.2)
     for i, row in enumerate(rows):
         colour = {"helps": "#3d9970", "harms": "#c2517a"}.get(row["verdict"], INK)
@@ -30,12 +27,12 @@ def gains(rows: Sequence[Row], title: str) -> bytes:
         axis.plot(row["difference"], i, "o", color=colour, markersize=6)
     axis.set_yticks(range(len(rows)), [row["name"] for row in rows])
     axis.invert_yaxis()
-    return _png(figure)
+    return png(figure)
 
 
 def arm_values(rows: Sequence[Row], models: Sequence[str], title: str, label: str) -> bytes:
     """Return the value of every arm, model by model, with intervals."""
-    figure, axis = _axes(title, (6.4, 3.0))
+    figure, axis = chart(title, (6.4, 3.0))
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     for k, arm in enumerate(arms):
         shift = (k - (len(arms) - 1) / 2) * 0.16
@@ -47,12 +44,12 @@ def arm_values(rows: Sequence[Row], models: Sequence[str], title: str, label: st
     axis.set_xticks(range(len(models)), list(models), fontsize=8)
     axis.set_ylabel(label)
     axis.legend(frameon=False, labelcolor=INK, fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, -0.42))
-    return _png(figure)
+    return png(figure)
 
 
 def few_shot_curves(rows: Sequence[Row], title: str, label: str) -> bytes:
     """Return the value of both arms over the share of training patients, with bands."""
-    figure, axis = _axes(title, (3.4, 2.6))
+    figure, axis = chart(title, (3.4, 2.6))
     for arm in dict.fromkeys(row["arm"] for row in rows):
         line = sorted((row for row in rows if row["arm"] == arm), key=lambda row: float(row["shots"]))
         x = [100 * float(row["shots"]) for row in line]
@@ -65,12 +62,12 @@ def few_shot_curves(rows: Sequence[Row], title: str, label: str) -> bytes:
     axis.set_xlabel("% of the training patients")
     axis.set_ylabel(label)
     axis.legend(frameon=False, labelcolor=INK, fontsize=7)
-    return _png(figure)
+    return png(figure)
 
 
 def dose_response(lines: Mapping[str, Sequence[tuple[float, float, float, float]]], title: str, label: str) -> bytes:
     """Return sensitivity over severity: name -> [(severity, value, low, high)]; the dashed line is the false alarms."""
-    figure, axis = _axes(title, (4.2, 2.9))
+    figure, axis = chart(title, (4.2, 2.9))
     axis.axhline(0.05, color=FLOOR, linewidth=1.1, linestyle=(0, (4, 3)))
     spread = 0.0
     for (name, points), colour in zip(lines.items(), SERIES * len(lines), strict=False):
@@ -82,7 +79,7 @@ def dose_response(lines: Mapping[str, Sequence[tuple[float, float, float, float]
     axis.set_xlabel(label)
     axis.set_ylabel("share above the threshold")
     axis.legend(frameon=False, labelcolor=INK, fontsize=7)
-    return _png(figure)
+    return png(figure)
 
 
 def heat_picture(image: npt.NDArray[np.uint8], heat: npt.NDArray[Any]) -> bytes:
@@ -100,27 +97,3 @@ def heat_picture(image: npt.NDArray[np.uint8], heat: npt.NDArray[Any]) -> bytes:
 def grey_picture(image: npt.NDArray[np.uint8]) -> bytes:
     """Return a grey image as PNG."""
     return encode_png(image)
-
-
-def _axes(title: str, size: tuple[float, float]) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=size, layout="constrained")
-    axis = figure.subplots()
-    axis.set_facecolor("none")
-    axis.set_title(title, fontsize=9, color=INK, loc="left")
-    axis.tick_params(colors=INK, labelsize=8, length=0, which="both")
-    for item in (axis.xaxis, axis.yaxis):
-        item.label.set_color(INK)
-        item.label.set_fontsize(8)
-    for side, spine in axis.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(INK)
-    axis.grid(visible=True, color=INK, alpha=0.18, linewidth=0.6)
-    axis.set_axisbelow(True)
-    return figure, axis
-
-
-def _png(figure: Figure) -> bytes:
-    out = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(out, format="png", dpi=170, transparent=True, metadata={"Software": None})
-    return out.getvalue()
