@@ -40,38 +40,6 @@ class Pairs:
 
 
 @dataclass(frozen=True, eq=False)
-class AnomalyTask:
-    """Images of the planes on which anomalies are asked. Labels are planes, of `abnormal` findings.
-
-    `real`, `synthetic` (normal) and `synthetic_abnormal` may be trained on; `test` (normal), `abnormal` and `pairs` are
-    tests; `calibration`: real normal images of patients in neither, which alone set thresholds.
-    """
-
-    planes: tuple[str, ...]
-    real: Labelled
-    synthetic: Labelled
-    synthetic_abnormal: Labelled
-    calibration: Labelled
-    test: Labelled
-    abnormal: Labelled
-    abnormal_planes: Names
-    pairs: Pairs
-
-    def __post_init__(self) -> None:
-        """Raises: TooFewCasesError where a test image could reach training."""
-        parts = (self.real, self.synthetic_abnormal, self.synthetic)
-        trained = {image.tobytes() for part in parts for image in part.images}
-        tested = [*self.abnormal.images, *self.pairs.abnormal, *self.pairs.normal]
-        shared = sum(image.tobytes() in trained for image in tested)
-        cases = set(self.pairs.cases.tolist()) & set(self.synthetic_abnormal.patients.tolist())
-        if shared or cases:
-            raise TooFewCasesError(
-                f"evaluate: {shared} abnormal test images and {len(cases)} cases of pairs are among what is trained "
-                "on; expected none"
-            )
-
-
-@dataclass(frozen=True, eq=False)
 class Material:
     """What a workspace has for the task, before it is chosen; labels are planes, of `abnormal` findings.
 
@@ -86,6 +54,30 @@ class Material:
     abnormal: Labelled
     abnormal_planes: Names
     pairs: Pairs
+
+
+@dataclass(frozen=True, eq=False)
+class AnomalyTask(Material):
+    """Images of the planes on which anomalies are asked. Labels are planes, of `abnormal` findings.
+
+    `real`, `synthetic` (normal) and `synthetic_abnormal` may be trained on; `test` (normal), `abnormal` and `pairs` are
+    tests; `calibration`: real normal images of patients in neither, which alone set thresholds.
+    """
+
+    planes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Raises: TooFewCasesError where a test image could reach training."""
+        parts = (self.real, self.synthetic_abnormal, self.synthetic)
+        trained = {image.tobytes() for part in parts for image in part.images}
+        tested = [*self.abnormal.images, *self.pairs.abnormal, *self.pairs.normal]
+        shared = sum(image.tobytes() in trained for image in tested)
+        cases = set(self.pairs.cases.tolist()) & set(self.synthetic_abnormal.patients.tolist())
+        if shared or cases:
+            raise TooFewCasesError(
+                f"evaluate: {shared} abnormal test images and {len(cases)} cases of pairs are among what is trained "
+                "on; expected none"
+            )
 
 
 def anomaly_task(material: Material) -> AnomalyTask:
@@ -118,8 +110,9 @@ def anomaly_task(material: Material) -> AnomalyTask:
             f"planes {', '.join(planes)}; expected some of each. Add cases of these planes"
         )
     learnt = learnt.relabelled(united(learnt.labels, parent))
-    return AnomalyTask(tuple(planes), real, synthetic, learnt, calibration, test, material.abnormal,
-        material.abnormal_planes, material.pairs,
+    return AnomalyTask(
+        real, synthetic, learnt, calibration, test, material.abnormal, material.abnormal_planes, material.pairs,
+        tuple(planes),
     )  # fmt: skip
 
 
