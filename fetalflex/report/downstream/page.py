@@ -78,7 +78,7 @@ def _curves(report: Row, models: Sequence[str]) -> list[tuple[str, str]]:
     found = []
     verdicts = [dict(row) | {"name": f"{row['model']}, {row['task']}"} for row in report["verdicts"]]
     if verdicts:
-        title = "Gain of real + synthetic over real, pre-registered metric"
+        title = "Gain of real + synthetic over real"
         found.append((title, _base64(gains(verdicts, title))))
     metric = report["protocol"]["plane_metric"]
     rows = [r for r in report["results"] if r["task"] == "plane" and r["metric"] == metric]
