@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -282,8 +284,19 @@ def _ask_server(server: Server, path: str, body: dict[str, Any]) -> Any:
     request = urllib.request.Request(
         f"{server.url}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read())
+    (answer,) = _wait(lambda: _answered(request), 60)
+    return answer
+
+
+def _answered(request: urllib.request.Request) -> tuple[Any, ...]:
+    """Return the answer; nothing where the server is busy: another writer holds its database, and it says 503."""
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return (json.loads(answer.read()),)
+    except urllib.error.HTTPError as error:
+        if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+            raise
+    return ()
 
 
 @pytest.mark.parametrize("approve", [True, False])
