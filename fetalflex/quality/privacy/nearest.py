@@ -2,8 +2,9 @@
 
 Two heads look alike when blurred; their speckle and small structures do not. So each candidate is laid over the image
 (scale and shift, straight and mirrored), and what counts is the correlation of the fine detail, from which local mean
-and contrast are taken off: crops, gain, grey maps and re-sampling change it little. Whether the search finds what it
-must is measured by canaries (`quality.privacy.canaries`), every time.
+and contrast are taken off: crops, gain, grey maps and re-sampling change it little. How alike strangers are differs
+from data to data (small images of one device share the edge of its sector), so held-out images may raise the limit.
+Whether the search finds what it must is measured by canaries (`quality.privacy.canaries`), every time.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from fetalflex.quality.features.encoder import Encoder
 
 Images = npt.NDArray[np.uint8]
 COPY_CORRELATION = 0.55  # of unrelated images at most 0.53, of altered copies at least 0.56: docs/results.md
+MOST_CORRELATION = 0.9  # the highest that strangers raise it to: beyond, a search finds altered copies no more
+STRANGE_QUANTILE, STRANGE_MARGIN = 0.99, 0.03  # the limit over strangers: that quantile of theirs, and so much on top
+LEAST_STRANGERS = 20  # fewer say nothing of their most alike hundredth
 CANDIDATES = 6  # training images that are looked at in detail, of each of the two lists
 _BLURRED = 16  # side of the blurred pixels
 _ZOOM = 0.9  # a crop keeps about that much of the side: centre and corners stand in the list beside the whole
@@ -48,7 +52,7 @@ class Nearest:
 
     `case_id`: nearest in features, at `distance` (cosine, 0 to 2; of the image or its mirror image). `correlated_case`:
     the candidate whose detail correlates most, `correlation` (-1 to 1), `mirrored` left to right or not. `near_copy`:
-    that correlation is above `COPY_CORRELATION`.
+    that correlation is above the search's limit.
     """
 
     image_id: str
@@ -64,7 +68,7 @@ class Nearest:
 class Found:
     """Per query: position of the training image nearest in features, its distance; of the most alike, how, and how far.
 
-    by_feature, by_detail: int64 [N]; distance, correlation: float64 [N]; mirrored: bool [N].
+    by_feature, by_detail: int64 [N]; distance, correlation: float64 [N]; mirrored: bool [N]; limit: of a near-copy.
     """
 
     by_feature: Array
@@ -72,15 +76,21 @@ class Found:
     by_detail: Array
     correlation: Floats
     mirrored: Array
+    limit: float
 
     @property
     def near_copy(self) -> Array:
         """Bool [N]."""
-        return self.correlation > COPY_CORRELATION
+        return self.correlation > self.limit
 
 
 class Search:
-    """The training images, made ready to be searched. `encoder` is the aligned one."""
+    """The training images, made ready to be searched. `encoder` is the aligned one.
+
+    `limit`: correlation of detail above which an image is a near-copy.
+    """
+
+    limit: float = COPY_CORRELATION
 
     def __init__(self, training: Gallery, encoder: Encoder) -> None:
         """Raises: TooFewCasesError where there is no training image."""
@@ -94,6 +104,15 @@ class Search:
     def encode(self, images: Images) -> Floats:
         """Return the aligned features of images as unit rows [N, D]."""
         return unit_rows(self._encoder.features(images))
+
+    def calibrate(self, strangers: Images) -> None:
+        """Raise the limit to what held-out images uint8 [N, S, S] of other patients hardly reach; never lower it.
+
+        Fewer than `LEAST_STRANGERS` change nothing.
+        """
+        if len(strangers) >= LEAST_STRANGERS:
+            reached = float(np.quantile(self.find(strangers).correlation, STRANGE_QUANTILE)) + STRANGE_MARGIN
+            self.limit = min(max(COPY_CORRELATION, reached), MOST_CORRELATION)
 
     def find(self, queries: Images) -> Found:
         """Look each query uint8 [N, S, S] up. Raises: TooFewCasesError where there is none."""
@@ -111,6 +130,7 @@ class Search:
             candidates[rows, best] % len(self.training),
             np.clip(correlation[rows, best], -1, 1).astype(np.float64),
             candidates[rows, best] >= len(self.training),
+            self.limit,
         )
 
     def _correlations(self, views: tuple[Images, Images], candidates: Array) -> Floats:

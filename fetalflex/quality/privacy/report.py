@@ -11,10 +11,10 @@ from fetalflex.quality.fidelity.sample import Sample
 from fetalflex.quality.privacy.canaries import ENOUGH_HELD_OUT, Canary, canary_recall, plant
 from fetalflex.quality.privacy.exposure import Exposure, exposure
 from fetalflex.quality.privacy.membership import Membership, membership_inference
-from fetalflex.quality.privacy.nearest import COPY_CORRELATION, Gallery, Images, Nearest, Search, nearest_training
+from fetalflex.quality.privacy.nearest import LEAST_STRANGERS, Gallery, Images, Nearest, Search, nearest_training
 
 SHOWN_PAIRS = 12
-MOST_HELD_OUT = 600  # held-out images that are looked up under every alteration; more tell nothing new
+MOST_HELD_OUT = 600  # held-out images that set the limit, and that are looked up altered; more tell nothing new
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Privacy:
     """The privacy part of `reports/quality.json`.
 
     `near_copy_fraction` with its exact 95 % interval; `canary_recall` over all canaries, `false_alarms` the share of
-    unaltered held-out images that are flagged; `membership_auc` the strongest attack's. `nearest`: the 12 most alike.
+    unaltered held-out images that are flagged; `limit` is the correlation of a near-copy, set on other held-out
+    patients; `membership_auc` is the strongest attack's. `nearest`: the 12 most alike.
     """
 
     n: int
@@ -58,9 +59,10 @@ def assess(
     first stand for strangers in the attack, the second are what the attacker compares with.
     Raises: TooFewCasesError where there is no synthetic, training or test image.
     """
+    calibrating, strangers = _halves(held_out)
+    search.calibrate(calibrating)
+    planted = plant(search, strangers, canaries, seed)
     nearest = nearest_training(search, synthetic[0], np.array(synthetic[1]))
-    strangers = np.concatenate([g.images for g in held_out])
-    planted = plant(search, strangers[_spread(len(strangers))], canaries, seed)
     attacks = _attacks(search, synthetic[0], held_out, bootstrap, seed)
     copies = sum(item.near_copy for item in nearest)
     interval = binomtest(copies, len(nearest)).proportion_ci(LEVEL, method="exact")
@@ -68,7 +70,7 @@ def assess(
     plain = planted[0]
     return nearest, Privacy(
         n=len(nearest), n_training=len(search.training), near_copies=copies, near_copy_fraction=copies / len(nearest),
-        near_copy_low=float(interval.low), near_copy_high=float(interval.high), limit=COPY_CORRELATION,
+        near_copy_low=float(interval.low), near_copy_high=float(interval.high), limit=search.limit,
         canary_recall=canary_recall(planted), lowest_recall=min(c.recall for c in planted),
         false_alarms=plain.false_alarms, canaries=planted,
         membership_auc=max(a.auc for a in attacks), membership=attacks,
@@ -76,9 +78,19 @@ def assess(
     )  # fmt: skip
 
 
-def _spread(count: int) -> list[int]:
-    """Return evenly spread positions, so that both groups of held-out patients are met."""
-    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, MOST_HELD_OUT))})
+def _halves(held_out: tuple[Gallery, Gallery]) -> tuple[Images, Images]:
+    """Return the images that set the limit, and those of other patients that tell how often it errs: all, if few."""
+    images = np.concatenate([g.images for g in held_out])
+    patients = np.concatenate([g.patients for g in held_out])
+    if len(images) < 2 * LEAST_STRANGERS:
+        return images[:0], images
+    first = np.isin(patients, np.unique(patients)[::2])
+    return _spread(images[first]), _spread(images[~first])
+
+
+def _spread(images: Images) -> Images:
+    """Return evenly spread images, so that both groups of held-out patients are met."""
+    return images[sorted({int(i) for i in np.linspace(0, len(images) - 1, min(len(images), MOST_HELD_OUT))})]
 
 
 def _attacks(
