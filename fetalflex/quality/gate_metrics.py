@@ -36,6 +36,7 @@ _CHECKS: dict[str, str] = {
     "grid": "a grid in the spectrum",
     "saturation": "white pixels",
     "sector": "light outside of the center's sector",
+    "gap": "black inside of the center's sector",
     "shadow": "no shadow behind the bone",
     "layout": "a size out of range for the age",
 }

@@ -11,25 +11,30 @@ import numpy as np
 import numpy.typing as npt
 
 from fetalflex.quality.bootstrap import Array, Floats
-from fetalflex.quality.plausibility.pictures import grid_power, lit_outside, saturation, shadow_depth, written
+from fetalflex.quality.plausibility import pictures as look
+from fetalflex.quality.plausibility.pictures import VISIBLE
 
 Images = npt.NDArray[np.uint8]
 Picture = npt.NDArray[np.uint8]
 QUANTILE, MARGIN = 0.99, 0.5  # the limit: that quantile, and half its distance from the median on top
+RARELY, MOSTLY = 0.005, 0.98  # share of a center's images that are lit at a pixel: nearly never, nearly always
 LEAST = 20  # real images of a center below which those of all centers set the limits
-SECTOR = "sector"
+SECTOR, GAP = "sector", "gap"
+# What an eye does not see: where all images of a device are exactly alike, the limits learnt there would be 0.
+LEAST_LIMIT = {SECTOR: 0.25, GAP: 0.02, "saturation": 0.002, "text": 0.001}
 REASONS: dict[str, str] = {
     "text": "bright isolated strokes, as of burned-in text",
     "grid": "power at the frequencies of a grid in the spectrum",
     "saturation": "white pixels in the sector",
     SECTOR: "light where the center's images are always black",
+    GAP: "black where the center's images always show tissue",
     "shadow": "no shadow behind the bone",
     "layout": "a size out of range for the age",
 }
 _PICTURE_CHECKS: dict[str, Callable[[Picture], float]] = {
-    "text": written,
-    "grid": grid_power,
-    "saturation": saturation,
+    "text": look.written,
+    "grid": look.grid_power,
+    "saturation": look.saturation,
 }
 
 
@@ -47,10 +52,10 @@ class Pictures:
 
 @dataclass(frozen=True, eq=False)
 class Limits:
-    """What real images keep: center -> check -> limit, `""` for all centers; and where a center may have light."""
+    """What real images keep: center -> check -> limit, `""` for all centers; center -> how often a pixel has light."""
 
     by_center: Mapping[str, Mapping[str, float]]
-    lit: Mapping[str, Array]
+    lit: Mapping[str, Floats]
 
     def of(self, center: str, check: str) -> float:
         """Return the limit of a check, of all centers where a center has none of its own; infinite without any."""
@@ -60,23 +65,22 @@ class Limits:
 
 def learn_limits(real: Pictures) -> Limits:
     """Return the limits that real training images set."""
-    lit = {c: (real.images[real.centers == c] > 8).mean(0) > 0.005 for c in _names(real.centers)}
+    lit = {c: (real.images[real.centers == c] > VISIBLE).mean(0) for c in _names(real.centers)}
     values = measure(real, lit)
     places = {"": np.ones(len(real), bool)} | {c: real.centers == c for c in _names(real.centers)}
     return Limits({c: _limits(values, here) for c, here in places.items() if not c or here.sum() >= LEAST}, lit)
 
 
-def measure(pictures: Pictures, lit: Mapping[str, Array]) -> dict[str, Floats]:
+def measure(pictures: Pictures, lit: Mapping[str, Floats]) -> dict[str, Floats]:
     """Return each check's number for each image: float64 [N], NaN where it does not apply."""
     images = pictures.images
     found = {name: np.array([check(image) for image in images], np.float64) for name, check in _PICTURE_CHECKS.items()}
-    found[SECTOR] = np.array(
-        [
-            lit_outside(i, lit[str(c)]) if str(c) in lit else np.nan
-            for i, c in zip(images, pictures.centers, strict=True)
-        ]
-    )
-    found["shadow"] = np.array([shadow_depth(i, b) for i, b in zip(images, pictures.bones, strict=True)])
+    rates = [lit.get(str(c)) for c in pictures.centers]
+    for name, check, bound in ((SECTOR, look.lit_outside, RARELY), (GAP, look.dark_inside, MOSTLY)):
+        found[name] = np.array(
+            [np.nan if r is None else check(i, r > bound) for i, r in zip(images, rates, strict=True)], np.float64
+        )
+    found["shadow"] = np.array([look.shadow_depth(i, b) for i, b in zip(images, pictures.bones, strict=True)])
     return found
 
 
@@ -97,7 +101,7 @@ def _limits(values: Mapping[str, Floats], here: Array) -> dict[str, float]:
         known = column[here][np.isfinite(column[here])]
         if len(known) >= LEAST:
             high, middle = np.quantile(known, [QUANTILE, 0.5])
-            found[name] = float(high + MARGIN * (high - middle))
+            found[name] = max(float(high + MARGIN * (high - middle)), LEAST_LIMIT.get(name, 0.0))
     return found
 
 

@@ -8,6 +8,7 @@ from fetalflex.quality.fidelity.looks import sector
 
 Picture = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
+VISIBLE = 8  # grey levels up to which a pixel is black to the eye, beside tissue
 _STROKE = 70  # grey levels that a stroke's pixel stands above the median around it
 _MEDIAN_PX = 5
 _PERIODS = (2, 4, 8)  # pixels: what patches, up-sampling and transposed convolutions leave
@@ -50,8 +51,18 @@ def saturation(image: Picture) -> float:
 
 
 def lit_outside(image: Picture, lit: Mask) -> float:
-    """Return the light (mean grey level over the whole image's area) where a center's images are always black."""
-    return float(image[~lit].sum() / image.size)
+    """Return the visible light (mean grey level over the whole image's area) where a center's images are always black.
+
+    A pixel counts by what it has above `VISIBLE`.
+    """
+    return float((image[~lit].clip(VISIBLE) - VISIBLE).sum() / image.size)
+
+
+def dark_inside(image: Picture, lit: Mask) -> float:
+    """Return the share of where a center's images always show tissue that lies in a black patch of this one."""
+    if not lit.any():
+        return 0.0
+    return float((ndimage.maximum_filter(image, _MEDIAN_PX)[lit] <= VISIBLE).mean())
 
 
 def shadow_depth(image: Picture, bone: Mask) -> float:

@@ -66,6 +66,7 @@ def test_real_images_of_others_rarely_fail():
         ("grid", weave),
         ("saturation", lambda i: (i * 3.0).clip(0, 255).astype(np.uint8)),
         ("sector", lambda i: np.maximum(i, np.uint8(40))),
+        ("gap", lambda i: i * (np.indices(i.shape)[0] < 40).astype(np.uint8)),
         ("shadow", lambda i: np.maximum(i, (90 * (np.indices(i.shape)[0] > 34)).astype(np.uint8))),
     ],
 )
@@ -74,6 +75,12 @@ def test_a_fault_is_found_and_named(check, fault):
     assert np.mean([check in f for f in found]) > 0.9
     assert all(f[check].startswith(REASONS[check]) for f in found if check in f)
     assert is_release_metric(f"implausible.{check}")
+
+
+def test_what_no_eye_sees_is_no_fault():
+    """A simulated device is exactly black outside of its sector; a generator leaves a few grey levels there."""
+    assert all((image == 0).mean() > 0.2 for image in OTHERS.images)
+    assert not any("sector" in f for f in failures(changed(lambda i: np.maximum(i, np.uint8(5))), LIMITS))
 
 
 def test_a_center_with_few_images_keeps_the_limits_of_all():
