@@ -4,19 +4,17 @@ The only functions of ingest that parse DICOM. Each yields answers (JSON object,
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydicom import Dataset
 
 from fetalflex.artifacts import file_sha256
 from fetalflex.deid.allowlist import keep
 from fetalflex.deid.keys import PseudonymKey
-from fetalflex.deid.pixels import SAMPLES, Mark, PixelCleaner
+from fetalflex.deid.pixels import Mark, PixelCleaner
 from fetalflex.dicom.pixels import to_luma
 from fetalflex.dicom.read import (
     LIMITS,
@@ -29,11 +27,12 @@ from fetalflex.dicom.read import (
     open_dicom,
     read_header,
 )
-from fetalflex.dicom.region import Calibration, Geometry, Rectangle, choose_crop, fit_geometry, read_calibration
+from fetalflex.dicom.region import Calibration, Geometry, fit_geometry, read_calibration
 from fetalflex.dicom.sandbox import Answer
 from fetalflex.errors import QuarantineError, Reason
 from fetalflex.ingest.clips import candidate_numbers, choose_stills, even_numbers, tiny
-from fetalflex.ingest.kinds import announces_flow, check_header, check_pixels
+from fetalflex.ingest.kinds import check_header
+from fetalflex.ingest.tissue import tissue_frames, tissue_region
 from fetalflex.masks.annotations import is_annotation, read_annotations, referenced_instances
 from fetalflex.params import Center, Clips
 
@@ -93,7 +92,7 @@ def frames(path: str, name: str, center: dict[str, Any], max_side_px: int, key: 
         reader, cleaner = FrameReader(file, limits), PixelCleaner(header)
         if reader.total > 1:
             # What stays while the tissue moves is ink, however faint: that is seen over several frames alone.
-            cleaner.prepare(_of_tissue(reader, calibration))
+            cleaner.prepare(tissue_frames(reader, calibration))
         for number in _stills(reader, calibration, profile.clips):
             frame = reader.frame(number)
             try:
@@ -157,7 +156,7 @@ def _stills(reader: FrameReader, calibration: Calibration, clips: Clips) -> list
     for number in numbers:
         frame = reader.frame(number)
         try:
-            _region(frame, reader.header, calibration)
+            tissue_region(frame, reader.header, calibration)
         except QuarantineError:
             continue
         tinies[number] = tiny(frame.grey)
@@ -165,25 +164,9 @@ def _stills(reader: FrameReader, calibration: Calibration, clips: Clips) -> list
     return choose_stills(list(tinies), tinies.values(), clips) if tinies else even_numbers(reader.total, clips.frames)
 
 
-def _of_tissue(reader: FrameReader, calibration: Calibration) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield some frames of a clip; none with flow or a rendering, in which nothing stays as it is in the others."""
-    for number in frame_numbers(reader.total, SAMPLES):
-        frame = reader.frame(number)
-        with suppress(QuarantineError):  # `frames` gives the reason, where the frame is one of the stills
-            _region(frame, reader.header, calibration)
-            yield frame.pixels
-
-
-def _region(frame: Frame, header: Dataset, calibration: Calibration) -> Rectangle:
-    """Return the rectangle to cut out. Raises: QuarantineError no_ultrasound_region, colour_doppler, rendered_3d."""
-    x0, y0, x1, y1 = choose_crop(calibration, frame.grey)
-    check_pixels(frame.pixels[y0:y1, x0:x1], flow_announced=announces_flow(header))
-    return x0, y0, x1, y1
-
-
 def _fit(frame: Frame, header: Dataset, calibration: Calibration, max_side_px: int) -> Geometry:
-    """Return the geometry of a frame. Raises: QuarantineError as `_region`, or bad_dimensions."""
-    crop = _region(frame, header, calibration)
+    """Return the geometry of a frame. Raises: QuarantineError as `tissue_region`, or bad_dimensions."""
+    crop = tissue_region(frame, header, calibration)
     geometry = fit_geometry(crop, calibration.spacing_mm, max_side_px)
     if min(geometry.size) < SMALLEST_SIDE:
         raise QuarantineError(Reason.BAD_DIMENSIONS, f"region of {crop[2] - crop[0]} x {crop[3] - crop[1]} pixels")

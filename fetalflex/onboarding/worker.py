@@ -17,11 +17,12 @@ from pydicom.uid import UID
 from fetalflex.deid.allowlist import clean_device, patient_pseudonym, read_age_weeks
 from fetalflex.deid.header import clean_header
 from fetalflex.deid.keys import PseudonymKey, keyed_hash
-from fetalflex.deid.pixels import SAMPLES, PixelCleaner
+from fetalflex.deid.pixels import PixelCleaner
 from fetalflex.dicom.entry import OpenFile, guarded, open_dicom, read_header
-from fetalflex.dicom.read import FrameReader, check_image, frame_numbers
+from fetalflex.dicom.read import FrameReader, check_image
 from fetalflex.dicom.region import read_calibration
 from fetalflex.errors import QuarantineError, Reason
+from fetalflex.ingest.tissue import tissue_frames
 from fetalflex.masks.annotations import is_annotation, referenced_instances
 from fetalflex.onboarding.words import find_word
 from fetalflex.params import Center
@@ -114,11 +115,11 @@ def preview(path: str, center: str, profile: dict[str, Any], *, key: PseudonymKe
     file = Path(path)
     header = read_header(file)
     with guarded(Reason.DECODE_FAILED, "header cannot be read"):
-        before = _values(header)
+        before, calibration = _values(header), read_calibration(header)
     with open_dicom(file) as opened:
         reader, cleaner = FrameReader(opened), PixelCleaner(header)
         if reader.total > 1:
-            cleaner.prepare(reader.frame(number).pixels for number in frame_numbers(reader.total, SAMPLES))
+            cleaner.prepare(tissue_frames(reader, calibration))
         frame = reader.frame(0)
     number, pixels = frame.number, frame.pixels
     cleaned = cleaner.clean(pixels, alone=True)

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from fetalflex.deid.pixels import SAMPLES, PixelCleaner
+from fetalflex.deid.pixels import PixelCleaner
 from fetalflex.dicom.pixels import to_luma
-from fetalflex.dicom.read import FrameReader, frame_numbers, guarded, open_dicom
+from fetalflex.dicom.read import FrameReader, guarded, open_dicom
 from fetalflex.dicom.region import choose_crop, fit_geometry, read_calibration
 from fetalflex.dicom.sandbox import Answer
 from fetalflex.errors import Reason
+from fetalflex.ingest.tissue import tissue_frames
 
 LARGEST_SIDE = 1024
 
@@ -27,7 +28,7 @@ def picture(path: str) -> Iterator[Answer]:
         geometry = fit_geometry(crop, calibration.spacing_mm, LARGEST_SIDE)
         cleaner = PixelCleaner(file.header)
         if reader.total > 1:
-            cleaner.prepare(reader.frame(number).pixels for number in frame_numbers(reader.total, SAMPLES))
+            cleaner.prepare(tissue_frames(reader, calibration))
         cleaned = cleaner.clean(frame.pixels, alone=True)
         pixels = geometry.image(to_luma(cleaned.pixels))
     yield {"spacing_mm": geometry.spacing_mm, "frames": reader.total}, [pixels]
