@@ -225,6 +225,7 @@ class Scores(dy.Schema):
     `measured_severity`: that of the anomaly on the judge's segmentation, null where it could not be measured.
     `nearest_case`: the training image whose detail is most alike (`nearest_correlation`, -1 to 1; `near_copy` where it
     is a copy); `nearest_distance`: cosine distance of aligned features to the nearest training image.
+    `realism`: of the first encoder's features, above 1 where the image lies among real ones (`fidelity.neighbours`).
     `implausible`: failed mechanical checks, `implausible_because` each with its reason.
     """
 
@@ -237,6 +238,7 @@ class Scores(dy.Schema):
     measured_severity = dy.Float64(nullable=True)
     second_anomaly = dy.String(nullable=True)
     second_measured_severity = dy.Float64(nullable=True)
+    realism = dy.Float64(nullable=True)
     nearest_case = dy.String(nullable=False)
     nearest_distance = dy.Float64(nullable=False)
     nearest_correlation = dy.Float64(nullable=False)

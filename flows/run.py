@@ -10,6 +10,7 @@ from fetalflex.deid.keys import key_fingerprint
 from flows.pipeline import Plan, StageOutcome, make_plan, run_pipeline
 from tasks import fingerprints, incoming, tracking
 from tasks.process import exclusive
+from tasks.quality_page import QUALITY_PAGE
 from tasks.report import SHEET, write_report
 from tasks.server import prefect_settings, shared_server
 from tasks.stage import stage_names
@@ -78,7 +79,7 @@ def _walk_and_report(root: Path, plan: Plan, clock: _Clock) -> tuple[list[StageO
     commit, dirty = git_commit(root)
     with tracking.pipeline_run(root, {"git.commit": commit, "git.dirty": str(dirty).lower()}) as tracker:
         outcomes, page = _pages(root, run_pipeline(root, plan), clock)
-        for path in (page, root / SHEET):
+        for path in (page, root / SHEET, root / QUALITY_PAGE):
             if path.is_file():
                 tracker.artifact(path, "report")
     return outcomes, page

@@ -33,6 +33,7 @@ from fetalflex.report.page import (
 )
 from tasks import versioning
 from tasks.cases import MASKS, read_cases, read_synthetic
+from tasks.quality_page import all_simulated, write_quality_page
 from tasks.readings import PREFIXES
 from tasks.workspace import git_commit, load_center, load_params
 
@@ -43,7 +44,7 @@ _T = TypeVar("_T")
 
 
 def write_report(root: Path, stages: list[dict[str, Any]]) -> Path:
-    """Write `reports/index.html` and `reports/samples.png` from what the stages left; what is missing is said there."""
+    """Write `reports/index.html`, `quality.html` and `samples.png` from what the stages left; index says what lacks."""
     params = load_params(root)
     reports = {name: _json(root / "reports" / f"{name}.json") for name in ("quality", "downstream", "gate")}
     cases = _if_there(lambda: read_cases(root, params))
@@ -56,10 +57,12 @@ def write_report(root: Path, stages: list[dict[str, Any]]) -> Path:
         quality=reports["quality"],
         downstream=reports["downstream"],
         gate=reports["gate"],
+        simulated=all_simulated(root, params),
         **_views(root, cases, made, reports),
     )
     with atomic(root / PAGE) as partial:
         partial.write_text(render(context), encoding="utf-8")
+    write_quality_page(root, params, cases, made, reports)
     if context.samples:
         rows = [Triptych(s.real, s.maps, s.synthetic, f"{s.told or s.plane}, {s.center}") for s in context.samples]
         with atomic(root / SHEET) as partial:

@@ -11,15 +11,17 @@ import polars as pl
 
 from fetalflex import rng, tables
 from fetalflex.anatomy.ontology import PLANE_NAMES, plane_index
-from fetalflex.artifacts import decode_png, write_json
+from fetalflex.artifacts import decode_png, write_json, writing_folder
 from fetalflex.dataset import Cases, marked_share
 from fetalflex.errors import TooFewCasesError
 from fetalflex.quality.features.cache import CachedEncoder
 from fetalflex.quality.features.registry import BATCH, STANDARDISED, open_encoder
 from fetalflex.quality.fidelity.looks import looks
 from fetalflex.quality.fidelity.measure import Figure, Plan, by_anomaly, measure_all
+from fetalflex.quality.fidelity.neighbours import realism
 from fetalflex.quality.fidelity.sample import whole_patients
 from fetalflex.quality.fidelity.sides import Side, standardised
+from fetalflex.quality.plots import plot_tables, to_csv
 from fetalflex.quality.privacy.nearest import Gallery, Nearest, Search
 from fetalflex.quality.privacy.report import Privacy, assess
 from fetalflex.quality.summary import Parts, flat_metrics, quality_report
@@ -92,24 +94,30 @@ class ScoreWork(ChunkWork):
         judged = judge_control(self.run, self.synthetic, self.images, self.test)
         checked = check_images(self.run, self.synthetic, self.images, (_clean(self.groups.train), self.test))
         nearest, privacy = self._privacy()
+        real, made, other = self._sides(chunks)
         parts = Parts(
-            self.run.params.score.encoders, self._fidelity(chunks), judged.control, judged.anomalies, privacy,
-            (*judged.figures, *checked.figures),
+            self.run.params.score.encoders, self._fidelity(real, made, other), judged.control, judged.anomalies,
+            privacy, (*judged.figures, *checked.figures),
         )  # fmt: skip
         report = quality_report(parts)
         self._track(report, tracker)
-        work = self.run.work
-        tables.write_shard(
-            work / "scores.parquet", self._rows([*judged.columns, *checked.columns], nearest), tables.Scores
-        )
+        work, first = self.run.work, self.run.params.score.encoders[0]
+        features = real.features[first], made.features[first]
+        columns = [*judged.columns, *checked.columns, pl.Series("realism", realism(*features), nan_to_null=True)]
+        rows = self._rows(columns, nearest)
+        tables.write_shard(work / "scores.parquet", rows, tables.Scores)
         write_json(work / "quality.json", report)
         write_json(work / "metrics.json", flat_metrics(report))
-        names = ("quality.json", "scores.parquet", "metrics.json")
+        dice = rows["dice"].fill_null(np.nan).to_numpy()
+        with writing_folder(work / "plots") as folder:
+            for name, table in plot_tables(report, (real.looks, made.looks), features, dice).items():
+                (folder / f"{name}.csv").write_text(to_csv(table), encoding="utf-8")
+        names = ("quality.json", "scores.parquet", "metrics.json", "plots")
         self.run.publish({f"reports/{name}": work / name for name in names})
 
-    def _fidelity(self, chunks: dict[str, Path]) -> list[Figure]:
-        params = self.run.params
-        names = params.score.encoders
+    def _sides(self, chunks: dict[str, Path]) -> tuple[Side, Side, Side]:
+        """Return the test images, the synthetic ones and the training images with their features and looks."""
+        names = self.run.params.score.encoders
         found = {group: {e: _joined(chunks, e, group) for e in names} for group in ("train", "test", "made")}
         for name in STANDARDISED & set(names):
             rows = standardised(*(found[group][name] for group in ("test", "made", "train")))
@@ -118,7 +126,11 @@ class ScoreWork(ChunkWork):
         made = Side(
             self.images, found["made"], looks(self.images), self.sources, self._text("plane"), self._text("center")
         )
-        plan = Plan(names, params.score.bootstrap, params.data.seed)
+        return real, made, other
+
+    def _fidelity(self, real: Side, made: Side, other: Side) -> list[Figure]:
+        params = self.run.params
+        plan = Plan(params.score.encoders, params.score.bootstrap, params.data.seed)
         normal = (self.synthetic["kind"] == "normal").to_numpy()
         figures = list(measure_all(real, made.take(normal), other, plan))
         return figures + list(by_anomaly(real, made, self._text("anomaly"), other, plan))

@@ -87,6 +87,7 @@ RELEASE_METRICS: dict[str, str] = {
 }
 IMAGE_METRICS: dict[str, str] = {
     "dice": "judge's mean Dice against the image's layout",
+    "realism": "above 1 where the image lies among real ones, in the first encoder's features",
     "nearest_distance": "feature distance to the nearest training image",
     "nearest_correlation": "highest correlation of fine detail with a training image",
     "implausible": "failed mechanical checks; the verdict names them",

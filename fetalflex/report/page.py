@@ -1,6 +1,7 @@
 """The report of a run: one self-contained HTML page. What was not run, or failed, is said in its place."""
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -8,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fetalflex.anatomy.severities import KINDS
@@ -124,7 +125,8 @@ class NearestView:
 class ReportContext:
     """Everything the page shows. Every part but `run` may be absent; the page then says so.
 
-    `quality`, `downstream`, `gate`: the JSON reports. `curves`: title -> {name: (steps, values)}.
+    `quality`, `downstream`, `gate`: the JSON reports. `curves`: title -> {name: (steps, values)}. `simulated`: every
+    center is a phantom, so no image is called real.
     """
 
     run: Run
@@ -139,10 +141,11 @@ class ReportContext:
     downstream: Mapping[str, Any] | None = None
     gate: Mapping[str, Any] | None = None
     notes: Sequence[str] = ()
+    simulated: bool = False
 
 
 @dataclass(frozen=True)
-class _Panel:
+class Panel:
     """One picture of the page: a PNG as base64 with outlines above it."""
 
     png: str
@@ -159,28 +162,51 @@ def page_style() -> Markup:
 
 def render(context: ReportContext) -> str:
     """Return the page as HTML: no file, font, script or picture from elsewhere; all text is escaped."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"seconds": duration, "figure": number, "percent": percent, "scale": scale}
-    template = environment.from_string((files("fetalflex.report") / "template.html").read_text(encoding="utf-8"))
     control = list((context.quality or {}).get("control") or ())
-    return template.render(
-        c=context,
-        style=page_style(),
-        fidelity={row["name"]: row for row in (context.quality or {}).get("fidelity") or ()},
-        control=control,
-        overall=next((row for row in control if row["structure"] == OVERALL), None),
-        triptychs=[_triptych(sample) for sample in context.samples],
-        pairs=[_pair(pair) for pair in context.pairs],
-        found={row["anomaly"]: row for row in (context.quality or {}).get("anomalies") or ()},
-        scatters=_scatters((context.quality or {}).get("anomalies") or ()),
-        nearest=[_nearest(item) for item in context.nearest],
-        curves=[(title, _base64(loss_curves(lines, title))) for title, lines in context.curves.items() if lines],
-        legend=_legend([s.maps for s in context.samples]),
-        pair_legend=_legend([m for p in context.pairs for m in (p.asked, p.gone) if m is not None]),
-        planes=sorted({plane for center in context.centers for plane in center.planes}),
-        failed=[stage for stage in context.stages if stage.state == "Failed"],
-        warnings=_warnings(context),
-        ends=_ends(context.stages),
+    html = (
+        environment()
+        .get_template("template.html")
+        .render(
+            c=context,
+            style=page_style(),
+            fidelity={row["name"]: row for row in (context.quality or {}).get("fidelity") or ()},
+            control=control,
+            overall=next((row for row in control if row["structure"] == OVERALL), None),
+            triptychs=[_triptych(sample) for sample in context.samples],
+            pairs=[_pair(pair) for pair in context.pairs],
+            found={row["anomaly"]: row for row in (context.quality or {}).get("anomalies") or ()},
+            scatters=_scatters((context.quality or {}).get("anomalies") or ()),
+            nearest=[_nearest(item) for item in context.nearest],
+            curves=[(title, _base64(loss_curves(lines, title))) for title, lines in context.curves.items() if lines],
+            legend=legend_of([s.maps for s in context.samples]),
+            pair_legend=legend_of([m for p in context.pairs for m in (p.asked, p.gone) if m is not None]),
+            planes=sorted({plane for center in context.centers for plane in center.planes}),
+            failed=[stage for stage in context.stages if stage.state == "Failed"],
+            warnings=_warnings(context),
+            ends=_ends(context.stages),
+        )
+    )
+    return say_simulated(html) if context.simulated else html
+
+
+def environment() -> Environment:
+    """Return what fills the templates of the pages."""
+    made = Environment(
+        loader=PackageLoader("fetalflex.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters |= {"seconds": duration, "figure": number, "percent": percent, "scale": scale}
+    return made
+
+
+def say_simulated(html: str) -> str:
+    """Return a page on which every center is simulated without the word real: simulated images are none.
+
+    The words of params.yaml (`<span class="said">`) stay as they are.
+    """
+    words = {"real": "simulated", "Real": "Simulated"}
+    return re.sub(
+        r'base64,[^"]*|<span class="said">[^<]*|\b[Rr]eal\b', lambda found: words.get(found[0], found[0]), html
     )
 
 
@@ -239,7 +265,8 @@ def _ends(stages: Sequence[Stage]) -> dict[str, Stage]:
     return ends
 
 
-def _legend(layouts: Sequence[Array]) -> list[tuple[str, str]]:
+def legend_of(layouts: Sequence[Array]) -> list[tuple[str, str]]:
+    """Return the structures that layouts hold with their colours."""
     seen = {shape.structure for maps in layouts for shape in outlines(maps)}
     return [(name, colour) for name, colour in COLOURS.items() if name in seen]
 
@@ -260,9 +287,9 @@ def _triptych(sample: SampleView) -> dict[str, Any]:
     return {
         "sample": sample,
         "panels": [
-            ("real", _panel(sample.real, f"Real image: {place}")),
-            ("asked", _panel(sample.real, f"Asked layout: {asked}", shapes, dimmed=True)),
-            ("synthetic", _panel(sample.synthetic, f"Synthetic image: {place}")),
+            ("real", panel(sample.real, f"Real image: {place}")),
+            ("asked", panel(sample.real, f"Asked layout: {asked}", shapes, dimmed=True)),
+            ("synthetic", panel(sample.synthetic, f"Synthetic image: {place}")),
         ],
     }
 
@@ -271,7 +298,7 @@ def _pair(pair: PairView) -> dict[str, Any]:
     region = (Outline("region", "#ffb74d", outline_path(pair.region)),) if np.any(pair.region) else ()
     shapes = () if pair.asked is None else outlines(pair.asked)
     shapes += () if pair.gone is None else outlines(pair.gone, dashed=True)
-    asked = [("asked", _panel(pair.before, f"Asked: {pair.caption}", shapes, dimmed=True))] if shapes else []
+    asked = [("asked", panel(pair.before, f"Asked: {pair.caption}", shapes, dimmed=True))] if shapes else []
     change = np.abs(pair.after.astype(np.int16) - pair.before).astype(np.uint8)
     outside = int(np.count_nonzero(change[~np.asarray(pair.region, bool)]))
     return {
@@ -279,10 +306,10 @@ def _pair(pair: PairView) -> dict[str, Any]:
         "measured": pair.measured,
         "outside": outside,
         "panels": [
-            ("normal", _panel(pair.before, "The normal image")),
+            ("normal", panel(pair.before, "The normal image")),
             *asked,
-            ("abnormal", _panel(pair.after, f"The abnormal image: {pair.caption}")),
-            ("difference", _panel(change, "Absolute difference of the two", region)),
+            ("abnormal", panel(pair.after, f"The abnormal image: {pair.caption}")),
+            ("difference", panel(change, "Absolute difference of the two", region)),
         ],
     }
 
@@ -291,14 +318,15 @@ def _nearest(item: NearestView) -> dict[str, Any]:
     return {
         "item": item,
         "panels": [
-            ("synthetic", _panel(item.synthetic, f"Synthetic image {item.image_id[:8]}")),
-            ("nearest training image", _panel(item.training, "The training image most like it")),
+            ("synthetic", panel(item.synthetic, f"Synthetic image {item.image_id[:8]}")),
+            ("nearest training image", panel(item.training, "The training image most like it")),
         ],
     }
 
 
-def _panel(image: Grey, alt: str, shapes: tuple[Outline, ...] = (), *, dimmed: bool = False) -> _Panel:
-    return _Panel(_base64(encode_png(image)), image.shape[0], alt, shapes, dimmed)
+def panel(image: Grey, alt: str, shapes: tuple[Outline, ...] = (), *, dimmed: bool = False) -> Panel:
+    """Return a picture of a page."""
+    return Panel(_base64(encode_png(image)), image.shape[0], alt, shapes, dimmed)
 
 
 def _base64(data: bytes) -> str:

@@ -11,7 +11,10 @@ from fetalflex.anatomy.ontology import structure_index
 from fetalflex.artifacts import picture, read_json
 from fetalflex.params import Gate, Params, Score
 from fetalflex.quality.gate_metrics import is_release_metric
+from fetalflex.quality.plots import from_csv
+from tasks.cases import read_cases, read_synthetic
 from tasks.gate import judge_release
+from tasks.quality_page import write_quality_page
 from tasks.score import ScoreWork
 from tasks.stage import StageRun
 from tests.fetalflex import tiny
@@ -91,7 +94,7 @@ def run(tmp_path_factory):
         preset="test", data={"image_size": tiny.SIZE}, ingest={"centers": {"near": "frames", "far": "frames"}},
         score=Score(encoders=("aligner", "texture"), bootstrap=20, canaries=6),
     )  # fmt: skip
-    outputs = ("reports/quality.json", "reports/scores.parquet", "reports/metrics.json")
+    outputs = ("reports/quality.json", "reports/scores.parquet", "reports/metrics.json", "reports/plots")
     return StageRun("score", root, work, params, "key", (), outputs)
 
 
@@ -132,6 +135,31 @@ def test_the_flat_file_and_the_tracker_hold_the_same_numbers(scored, run):
     flat = json.loads((run.root / "reports/metrics.json").read_text())
     assert scored[1].told["kid"] == flat["all"]["kid"]
     assert "center/near/kid" in scored[1].told or "kid" not in flat.get("center", {}).get("near", {})
+
+
+def test_the_tables_for_plots_hold_shares_of_all_images(scored, run):
+    rows = from_csv((run.root / "reports/plots/look_brightness.csv").read_text())
+    assert [round(sum(row[side] for row in rows), 4) for side in ("held_out", "synthetic")] == [1.0, 1.0]
+    assert {row["structure"] for row in from_csv((run.root / "reports/plots/dice.csv").read_text())} >= {"overall"}
+
+
+def test_the_page_shows_the_images_at_both_ends_of_every_score(scored, run):
+    for center in ("near", "far"):
+        (run.root / "centers").mkdir(exist_ok=True)
+        (run.root / "centers" / f"{center}.yaml").write_text(
+            f"{{title: {center}, licence: CC0, planes: {{head: transventricular}}}}"
+        )
+    reports = {"quality": scored[2], "gate": None, "downstream": None}
+    written = write_quality_page(
+        run.root, run.params, read_cases(run.root, run.params), read_synthetic(run.root), reports
+    )
+    html = written.read_text()
+    for part in ("Control", "Realism", "Likeness to a training image", "near-copy", "Membership", "No verdict"):
+        assert part in html
+    assert html.count("<h4>Best</h4>") == 4
+    assert "real test images" in html  # these centers are no phantoms
+    assert write_quality_page(run.root, run.params, None, None, reports) is None
+    assert not written.exists()
 
 
 def test_a_second_scoring_makes_no_forward_pass_and_the_same_reports(scored, run):

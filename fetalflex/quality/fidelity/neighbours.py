@@ -48,6 +48,23 @@ def neighbours(real: Array, synthetic: Array, k: int = NEIGHBOURS) -> Neighbours
     return Neighbours((inside > 0).astype(np.float64), inside / k, recall, near)
 
 
+def realism(real: Array, synthetic: Array, k: int = NEIGHBOURS) -> Floats:
+    """Return each synthetic image's realism float64 [M]: above 1 it lies among real images; NaN where those are <= k.
+
+    The largest ratio of a real image's radius to its distance, over the half of the real images with smaller radii.
+    Source: Kynkäänniemi et al. 2019 (arXiv 1904.06991), equation 3.
+    """
+    if len(real) <= k:
+        return np.full(len(synthetic), np.nan)
+    radius = _radii(real, k)
+    dense = radius <= np.median(radius)
+    parts = []
+    for start in range(0, len(synthetic), _BLOCK):
+        squares = np.maximum(_squares(synthetic[start : start + _BLOCK], real[dense]), 1e-12)
+        parts.append(np.sqrt((radius[dense][None, :] / squares).max(1)))
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
 def _radii(features: Array, k: int) -> Floats:
     """Return each image's squared distance to its k-th nearest other image."""
     parts = []

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from prdc import compute_prdc
 
 from fetalflex.errors import TooFewCasesError
-from fetalflex.quality.fidelity.neighbours import neighbours
+from fetalflex.quality.fidelity.neighbours import neighbours, realism
 from tests.fetalflex.quality.fidelity.features import pair
 
 
@@ -31,3 +31,13 @@ def test_too_few_images_are_an_error():
     x, y = pair(5, 20)
     with pytest.raises(TooFewCasesError, match="more than 5"):
         neighbours(x, y)
+
+
+def test_realism_is_above_one_among_real_images_and_falls_with_distance():
+    x, _ = pair(60, 5, 6)
+    centre = x[np.linalg.norm(x - x.mean(0), axis=1).argsort()[:3]]
+    found = realism(x, np.concatenate([centre + 1e-3, centre + 5, centre + 50]))
+    assert (found[:3] > 1).all()
+    assert (found[:3] > found[3:6]).all()
+    assert (found[3:6] > found[6:]).all()
+    assert np.isnan(realism(x[:5], x)).all()

@@ -1,0 +1,1 @@
+"""The page of the quality of a release: `reports/quality.html`."""
