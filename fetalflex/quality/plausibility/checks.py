@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from fetalflex.quality.bootstrap import Array, Floats
 from fetalflex.quality.plausibility import pictures as look
@@ -21,7 +22,7 @@ RARELY, MOSTLY = 0.005, 0.98  # share of a center's images that are lit at a pix
 LEAST = 20  # real images of a center below which those of all centers set the limits
 SECTOR, GAP = "sector", "gap"
 # What an eye does not see: where all images of a device are exactly alike, the limits learnt there would be 0.
-LEAST_LIMIT = {SECTOR: 0.25, GAP: 0.02, "saturation": 0.002, "text": 0.001}
+LEAST_LIMIT = {SECTOR: 0.25, GAP: 0.02, "saturation": 0.02, "text": 0.001}
 REASONS: dict[str, str] = {
     "text": "bright isolated strokes, as of burned-in text",
     "grid": "power at the frequencies of a grid in the spectrum",
@@ -65,7 +66,7 @@ class Limits:
 
 def learn_limits(real: Pictures) -> Limits:
     """Return the limits that real training images set."""
-    lit = {c: (real.images[real.centers == c] > VISIBLE).mean(0) for c in _names(real.centers)}
+    lit = {c: _lit(real.images[real.centers == c]) for c in _names(real.centers)}
     values = measure(real, lit)
     places = {"": np.ones(len(real), bool)} | {c: real.centers == c for c in _names(real.centers)}
     return Limits({c: _limits(values, here) for c, here in places.items() if not c or here.sum() >= LEAST}, lit)
@@ -92,6 +93,12 @@ def failures(pictures: Pictures, limits: Limits) -> list[dict[str, str]]:
         center = str(pictures.centers[i])
         beyond = {n: (v[i], limits.of(center, n)) for n, v in values.items() if v[i] > limits.of(center, n)}
         found.append({n: f"{REASONS[n]}: {v:.3g}, real images keep {limit:.3g}" for n, (v, limit) in beyond.items()})
+    return found
+
+
+def _lit(images: Images) -> Floats:
+    """Return how often a pixel, or one beside it, has light: [S, S]. An edge between two pixels is no other sector."""
+    found: Floats = ndimage.maximum_filter((images > VISIBLE).mean(0), 3)
     return found
 
 
