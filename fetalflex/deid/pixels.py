@@ -179,7 +179,8 @@ def strongest_channel(pixels: Pixels) -> Grey:
     """Return the strongest channel [H, W]: coloured ink stands out of grey tissue there, more than in the luma."""
     if pixels.ndim == 2:
         return pixels
-    red, green, blue = cv2.split(pixels)
+    # One by one: `split` takes three times as long.
+    red, green, blue = (cv2.extractChannel(pixels, i) for i in range(3))
     return np.asarray(cv2.max(cv2.max(red, green), blue), dtype=np.uint8)
 
 

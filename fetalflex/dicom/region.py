@@ -154,18 +154,19 @@ def find_sector(grey: Grey) -> tuple[Mask, int]:
     """
     step = max(1, max(grey.shape) // 320)
     height, width = (n // step for n in grey.shape)
-    _, over = cv2.threshold(grey[: height * step, : width * step], int(_background(grey)), 1, cv2.THRESH_BINARY)
-    # Area interpolation by a whole number is the mean of each block. All in C++: this runs on every still.
-    share = cv2.resize(over.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    _, over = cv2.threshold(grey[: height * step, : width * step], int(_background(grey)), 255, cv2.THRESH_BINARY)
+    # Area interpolation by a whole number is the mean of each block, in 255ths. All in C++: this runs on every still.
+    share = cv2.resize(over, (width, height), interpolation=cv2.INTER_AREA)
     # Letters cover a third of their line, speckle most of its area: density tells them apart.
-    dense = cv2.blur(share, (5, 5), borderType=cv2.BORDER_CONSTANT) > TISSUE_DENSITY
+    dense = cv2.blur(share, (5, 5), borderType=cv2.BORDER_CONSTANT) > 255 * TISSUE_DENSITY
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     # A dark rim lets areas close and open at the screen's edge as within it.
     area = np.pad(cv2.dilate(dense.view(np.uint8), cross, iterations=2), 4)
     for operation in (cv2.MORPH_CLOSE, cv2.MORPH_OPEN):
         area = cv2.morphologyEx(area, operation, cross, iterations=3)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(area[4:-4, 4:-4], connectivity=4)
-    sizes = stats[1:count, cv2.CC_STAT_AREA]
+    # Its own statistics (boxes, centres) would take longer than finding the areas.
+    _, labels = cv2.connectedComponents(area[4:-4, 4:-4], connectivity=4, ltype=cv2.CV_16U)
+    sizes = np.bincount(labels.ravel())[1:]
     largest = int(sizes.max(initial=0))
     if largest < SMALLEST_REGION * share.size:
         raise QuarantineError(

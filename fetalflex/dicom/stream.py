@@ -8,6 +8,7 @@ import os
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -115,7 +116,9 @@ def save_little_endian(data: Dataset, stream: BinaryIO) -> None:
                 swapped.add(element)
         swapped.file_meta, swapped.preamble = data.file_meta, data.preamble
         data = swapped
-    data.save_as(stream, enforce_file_format=True, implicit_vr=False, little_endian=True)
+    whole = BytesIO()  # a file takes one long write better than hundreds of short ones
+    data.save_as(whole, enforce_file_format=True, implicit_vr=False, little_endian=True)
+    stream.write(whole.getbuffer())
 
 
 def describe_pixels(data: Dataset, pixels: Pixels, total: int) -> None:
