@@ -159,7 +159,7 @@ def kid_difference(real: fidelity.Sample, pairs: list[tuple[fidelity.Sample, fid
         for t in random.integers(len(pairs), size=len(pairs)):
             u, v = (random.multinomial(n.max() + 1, np.full(n.max() + 1, 1 / (n.max() + 1)))[n] for n in (rn, sn))
             a, b = kernels[t]
-            drawn.append(a.drawn(u, v) - b.drawn(u, v))
+            drawn.append(float((a.drawn(u[None], v[None]) - b.drawn(u[None], v[None]))[0]))
         draws.append(np.mean(drawn))
     return percentile_interval(float(np.mean(values)), np.array(draws))
 

@@ -1,5 +1,6 @@
 """Quality of the synthetic images: fidelity, control by the judge, plausibility, privacy."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ from tasks.cases import patient_names, read_cases, read_synthetic
 from tasks.chunks import ChunkWork
 from tasks.control import judge_control
 from tasks.plausibility import check_images
+from tasks.process import fix_threads
 from tasks.stage import StageRun
 from tasks.tracking import Tracker
 
@@ -91,13 +93,18 @@ class ScoreWork(ChunkWork):
 
     def finish(self, chunks: dict[str, Path], tracker: Tracker) -> None:
         """Turn features into scores, write and publish the reports."""
-        judged = judge_control(self.run, self.synthetic, self.images, self.test)
-        checked = check_images(self.run, self.synthetic, self.images, (_clean(self.groups.train), self.test))
-        nearest, privacy = self._privacy()
-        real, made, other = self._sides(chunks)
+        threads = self.run.params.compute.threads
+        # The search for copies takes as long as all the rest: it has a thread of its own.
+        with ThreadPoolExecutor(1, initializer=fix_threads, initargs=(threads,)) as pool:
+            searched = pool.submit(self._privacy)
+            judged = judge_control(self.run, self.synthetic, self.images, self.test)
+            checked = check_images(self.run, self.synthetic, self.images, (_clean(self.groups.train), self.test))
+            real, made, other = self._sides(chunks)
+            fidelity = self._fidelity(real, made, other)
+            nearest, privacy = searched.result()
         parts = Parts(
-            self.run.params.score.encoders, self._fidelity(real, made, other), judged.control, judged.anomalies,
-            privacy, (*judged.figures, *checked.figures),
+            self.run.params.score.encoders, fidelity, judged.control, judged.anomalies, privacy,
+            (*judged.figures, *checked.figures),
         )  # fmt: skip
         report = quality_report(parts)
         self._track(report, tracker)

@@ -4,9 +4,9 @@ import warnings
 
 import numpy as np
 import torch
-from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+from monai.metrics.utils import get_edge_surface_distance
 
-from fetalflex.quality.bootstrap import Floats
+from fetalflex.quality.bootstrap import Array, Floats
 from fetalflex.quality.control.judgement import Judgement
 
 
@@ -21,10 +21,15 @@ def boundary_distances(judged: Judgement) -> tuple[Floats, Floats]:
         seen, asked = judged.seen[n, k], judged.asked[n, k]
         if not np.isfinite(judged.mm[n]) or not seen.any() or not asked.any():
             continue
-        pair = [torch.from_numpy(m)[None, None].float() for m in (seen, asked)]
-        options = {"include_background": True, "spacing": float(judged.mm[n])}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.6 passes an option that it has deprecated itself
-            mean[n, k] = float(compute_average_surface_distance(*pair, symmetric=True, **options))
-            high[n, k] = float(compute_hausdorff_distance(*pair, percentile=95, **options))
+        mean[n, k], high[n, k] = _distances(seen, asked, float(judged.mm[n]))
     return mean, high
+
+
+def _distances(seen: Array, asked: Array, mm: float) -> tuple[float, float]:
+    """Return both figures of one pair of masks; MONAI's two metrics would each find edges and distances again."""
+    pair = [torch.from_numpy(mask) for mask in (seen, asked)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.6 passes an option that it has deprecated itself
+        _, ways, _ = get_edge_surface_distance(*pair, spacing=mm, symmetric=True)
+    forth, back = (np.asarray(way, np.float64) for way in ways)
+    return float(np.concatenate([forth, back]).mean()), float(max(np.percentile(way, 95) for way in (forth, back)))

@@ -29,7 +29,8 @@ class InceptionEncoder(CallableEncoder):
         def forward(x: torch.Tensor) -> torch.Tensor:
             grey = (x + 1) * 127.5
             large = functional.interpolate(grey, (INCEPTION_SIDE,) * 2, mode="bilinear", align_corners=False)
-            return network((large.expand(-1, 3, -1, -1) - 128) / 128)
+            rgb = (large.expand(-1, 3, -1, -1) - 128) / 128
+            return network(rgb.contiguous(memory_format=torch.channels_last))  # a fifth faster on a CPU
 
         super().__init__("inception", forward, batch=batch, device=device)
 

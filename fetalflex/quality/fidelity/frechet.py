@@ -58,17 +58,25 @@ def fit(real: Array, synthetic: Array) -> Fit:
     return Fit(value, influences[0], influences[1])
 
 
-def corrected(real: Sample, synthetic: Sample, rng: np.random.Generator) -> Interval:
-    """Return the distance extrapolated to infinitely many images, with its 95 % interval over patients.
+@dataclass(frozen=True)
+class Distances:
+    """The plain distance, and the one extrapolated to infinitely many images with its 95 % interval over patients."""
 
-    NaN where a side has fewer than four patients. With fewer images than features the correction is not whole: the
-    figure is still too high, and its interval too narrow.
+    plain: float
+    corrected: Interval
+
+
+def distances(real: Sample, synthetic: Sample, rng: np.random.Generator) -> Distances:
+    """Return both distances; the plain one is fitted once.
+
+    The corrected one is NaN where a side has fewer than four patients. With fewer images than features the correction
+    is not whole: the figure is still too high, and its interval too narrow.
     """
     whole = fit(real.features, synthetic.features)
     numbers = [cluster_numbers(side.clusters) for side in (real, synthetic)]
     counts = [int(n.max()) + 1 for n in numbers]
     if min(counts) < 4:
-        return Interval(float("nan"), float("nan"), float("nan"))
+        return Distances(whole.value, Interval(float("nan"), float("nan"), float("nan")))
     halvings = HALVINGS if min(len(real), len(synthetic)) < LARGE else LARGE_HALVINGS
     halves = [f for _ in range(halvings) for f in _halved((real, synthetic), numbers, counts, rng)]
     value = 2 * whole.value - float(np.mean([f[0] for f in halves]))
@@ -77,7 +85,12 @@ def corrected(real: Sample, synthetic: Sample, rng: np.random.Generator) -> Inte
     own = _variances(whole, numbers)
     variance = max(1.5 * own - float(np.mean([f[1] for f in halves])) / 4, own / 2)
     reach = float(student.ppf((1 + LEVEL) / 2, min(counts) - 1)) * variance**0.5
-    return Interval(value, value - reach, value + reach)
+    return Distances(whole.value, Interval(value, value - reach, value + reach))
+
+
+def corrected(real: Sample, synthetic: Sample, rng: np.random.Generator) -> Interval:
+    """Return the corrected distance alone."""
+    return distances(real, synthetic, rng).corrected
 
 
 def _halved(

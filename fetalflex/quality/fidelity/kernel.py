@@ -56,7 +56,7 @@ def kid_difference(real: Sample, first: Sample, second: Sample, *, bootstrap: in
         raise TooFewCasesError("kid_difference: the two sets have other sources; expected the same, image by image")
     one, other = Mmd(real, first, cubic), Mmd(real, second, cubic)
     draws = [patient_draws(s.clusters, bootstrap, generator(seed, "kid", i)) for i, s in enumerate((real, first))]
-    differences = np.array([one.drawn(u, v) - other.drawn(u, v) for u, v in zip(*draws, strict=True)])
+    differences = one.drawn(*draws) - other.drawn(*draws)
     return centred_interval(one.value() - other.value(), differences)
 
 
@@ -70,19 +70,26 @@ class Mmd:
 
     def value(self) -> float:
         """Return the distance of the samples as they are."""
-        return self.drawn(np.ones(self.cross.shape[0]), np.ones(self.cross.shape[1]))
+        return float(self.drawn(np.ones((1, self.cross.shape[0])), np.ones((1, self.cross.shape[1])))[0])
 
-    def drawn(self, u: Array, v: Array) -> float:
-        """Unbiased MMD^2 where image i counts u[i] (v[j]) times.
+    def drawn(self, u: Array, v: Array) -> Floats:
+        """Unbiased MMD^2 of each draw, float64 [B], where image i counts u[b, i] (v[b, j]) times.
 
         A pair of two patients counts u[i] u[j] times; a pair of one patient u[i] times (it comes with its patient);
         an image is never paired with itself or with its copy, or resampling would add the kernel's diagonal.
         """
-        inner = 0.0
+        u, v = u.astype(np.float64), v.astype(np.float64)
+        inner = np.zeros(len(u))
         for (apart, apart_ones, together, together_ones), w in zip(self.sides, (u, v), strict=True):
-            pairs = w @ apart_ones @ w + together_ones @ w
-            inner += float((w @ apart @ w + together @ w) / pairs) if pairs else float("nan")
-        return float(inner - 2 * (u @ self.cross @ v) / (u.sum() * v.sum()))
+            pairs = _both(w, apart_ones, w) + w @ together_ones
+            with np.errstate(invalid="ignore", divide="ignore"):  # a draw of one patient has no pairs: NaN
+                inner += (_both(w, apart, w) + w @ together) / pairs
+        return np.asarray(inner - 2 * _both(u, self.cross, v) / (u.sum(1) * v.sum(1)))
+
+
+def _both(left: Floats, matrix: Floats, right: Floats) -> Floats:
+    """Return left[b] matrix right[b] for each b: one product of matrices for all draws."""
+    return np.asarray(np.einsum("bj,bj->b", left @ matrix, right))
 
 
 def _within(kernel: Floats, clusters: Array) -> tuple[Floats, Floats, Floats, Floats]:

@@ -76,8 +76,8 @@ def figure(measure: Measure, sides: tuple[Side, Side, Side | None], plan: Plan, 
     names = (measure.name, *(f"{k}={v}" for k, v in sorted(where.items())))
     real, synthetic, other = sides
     if measure.most is not None:
-        real = real.at_most(measure.most, generator(plan.seed, *names, "real"))
-        synthetic = synthetic.at_most(measure.most, generator(plan.seed, *names, "synthetic"))
+        real = real.subset(measure.most, plan.seed, "real")
+        synthetic = synthetic.subset(measure.most, plan.seed, "synthetic")
     if min(len(real), len(synthetic)) < measure.least:
         return _unmeasured(measure, real, synthetic, **where)
     found = measure.of(real, synthetic, plan.bootstrap, generator(plan.seed, *names))
@@ -135,7 +135,7 @@ def _floor(measure: Measure, real: Side, other: Side | None, count: int, seed: i
     n = min(count, len(other))
     splits = 1 if n == len(other) or n > LARGE else FLOOR_SPLITS
     values = [
-        measure.of(real, other.at_most(n, generator(seed, "floor", i)), 0, generator(seed, "floor", i, "pairs")).value
+        measure.of(real, other.subset(n, seed, "floor", i), 0, generator(seed, "floor", i, "pairs")).value
         for i in range(splits)
     ]
     value = float(np.mean(values))

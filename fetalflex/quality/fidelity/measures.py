@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import wasserstein_distance
@@ -15,13 +16,14 @@ from fetalflex.quality.bootstrap import (
     patient_draws,
 )
 from fetalflex.quality.fidelity.diversity import draw_pairs, feature_distance, ms_ssim
-from fetalflex.quality.fidelity.frechet import corrected, fit
+from fetalflex.quality.fidelity.frechet import Distances, distances, fit
 from fetalflex.quality.fidelity.kernel import MOST, Kernel, Mmd, cubic, gaussian
 from fetalflex.quality.fidelity.looks import LOOKS
 from fetalflex.quality.fidelity.neighbours import NEIGHBOURS, neighbours
 from fetalflex.quality.fidelity.sides import Side
 
 MOST_NEIGHBOURS, MOST_LOOKS, PAIRS = 10_000, 5_000, 200
+_SHARED = 16  # pairs of sides whose results are remembered: one, and those of the floor's draws
 Random = np.random.Generator
 Figured = Callable[[Side, Side, int, Random], Interval]
 
@@ -42,17 +44,19 @@ class Measure:
 
 def of_encoder(encoder: str, suffix: str = "") -> tuple[Measure, ...]:
     """Return the measures on an encoder's features."""
+    both = _Shared(lambda real, synthetic, random: distances(real.sample(encoder), synthetic.sample(encoder), random))
+    near = _Shared(lambda real, synthetic, _: neighbours(real.features[encoder], synthetic.features[encoder]))
 
     def named(name: str, of: Figured, most: int | None = None, least: int = 2) -> Measure:
         return Measure(name + suffix, encoder, of, most, least)
 
     return (
         named("kid", _kernel(encoder, cubic), MOST),
-        named("frechet", _frechet(encoder)),
-        named("frechet_corrected", _corrected(encoder), least=8),
+        named("frechet", _frechet(both, encoder)),
+        named("frechet_corrected", _corrected(both), least=8),
         named("cmmd", _kernel(encoder, gaussian), MOST),
         *(
-            named(name, _neighbours(encoder, name), MOST_NEIGHBOURS, NEIGHBOURS + 1)
+            named(name, _neighbours(near, name), MOST_NEIGHBOURS, NEIGHBOURS + 1)
             for name in ("precision", "recall", "density", "coverage")
         ),
         named("feature_diversity", _pairs(lambda side, pairs: feature_distance(side.features[encoder], pairs))),
@@ -70,7 +74,10 @@ MS_SSIM = Measure("ms_ssim", None, lambda r, s, d, rng: _pairs(lambda side, p: m
 def _kernel(encoder: str, kernel: Kernel) -> Figured:
     def of(real: Side, synthetic: Side, draws: int, random: Random) -> Interval:
         distance = Mmd(real.sample(encoder), synthetic.sample(encoder), kernel)
-        return _drawn(distance.value(), distance.drawn, (real, synthetic), draws, random)
+        if not draws:
+            return _alone(distance.value())
+        weights = [patient_draws(side.clusters, draws, random) for side in (real, synthetic)]
+        return centred_interval(distance.value(), distance.drawn(*weights))
 
     return of
 
@@ -88,27 +95,48 @@ def _alone(value: float) -> Interval:
     return Interval(value, float("nan"), float("nan"))
 
 
-def _frechet(encoder: str) -> Figured:
+class _Shared:
+    """Remembers the last results, so that measures of one pair of sides (precision and recall, say) compute it once.
+
+    Sides are told apart by identity: `Side.subset` returns the same object for the same draw.
+    """
+
+    def __init__(self, of: Callable[[Side, Side, Random], Any]) -> None:
+        self._of = of
+        self._found: dict[tuple[int, int], tuple[Side, Side, Any]] = {}  # the sides are held: an id is theirs alone
+
+    def __call__(self, real: Side, synthetic: Side, random: Random) -> Any:
+        key = (id(real), id(synthetic))
+        if key not in self._found:
+            while len(self._found) >= _SHARED:
+                self._found.pop(next(iter(self._found)))
+            self._found[key] = (real, synthetic, self._of(real, synthetic, random))
+        return self._found[key][2]
+
+
+def _frechet(both: _Shared, encoder: str) -> Figured:
     def of(real: Side, synthetic: Side, draws: int, random: Random) -> Interval:
-        x, y = real.sample(encoder), synthetic.sample(encoder)
-        value = fit(x.features, y.features).value
         if not draws:
-            return _alone(value)
+            return _alone(fit(real.features[encoder], synthetic.features[encoder]).value)
         # The interval of the figure at these numbers: its width is that of the corrected one.
-        around = corrected(x, y, random)
-        reach = (around.high - around.low) / 2
-        return Interval(value, max(0.0, value - reach), value + reach)
+        found: Distances = both(real, synthetic, random)
+        reach = (found.corrected.high - found.corrected.low) / 2
+        return Interval(found.plain, max(0.0, found.plain - reach), found.plain + reach)
 
     return of
 
 
-def _corrected(encoder: str) -> Figured:
-    return lambda real, synthetic, _draws, random: corrected(real.sample(encoder), synthetic.sample(encoder), random)
+def _corrected(both: _Shared) -> Figured:
+    def of(real: Side, synthetic: Side, _draws: int, random: Random) -> Interval:
+        found: Distances = both(real, synthetic, random)
+        return found.corrected
+
+    return of
 
 
-def _neighbours(encoder: str, name: str) -> Figured:
+def _neighbours(near: _Shared, name: str) -> Figured:
     def of(real: Side, synthetic: Side, draws: int, random: Random) -> Interval:
-        shares: Floats = getattr(neighbours(real.features[encoder], synthetic.features[encoder]), name)
+        shares: Floats = getattr(near(real, synthetic, random), name)
         side = synthetic if name in ("precision", "density") else real
         return mean_interval(shares, side.clusters, draws, random) if draws else _alone(float(shares.mean()))
 

@@ -1,13 +1,14 @@
 """One side of a comparison, real or synthetic: everything that is measured of its images, image by image."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from fetalflex.quality.bootstrap import Array, Floats
 from fetalflex.quality.fidelity.sample import Sample, whole_patients
+from fetalflex.rng import generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,7 @@ class Side:
     clusters: Array
     planes: Array
     centers: Array
+    _subsets: dict[tuple[object, ...], "Side"] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.clusters)
@@ -35,9 +37,18 @@ class Side:
             self.centers[index],
         )  # fmt: skip
 
-    def at_most(self, count: int, rng: np.random.Generator) -> "Side":
-        """Return the side, or `count` images of it, whole patients in random order."""
-        return self if len(self) <= count else self.take(np.sort(whole_patients(self.clusters, count, rng)))
+    def subset(self, count: int, seed: int, *names: object) -> "Side":
+        """Return the side, or `count` images of it, whole patients in random order; the same object when asked again.
+
+        So measures that share their sides can share their work.
+        """
+        if len(self) <= count:
+            return self
+        key = (count, seed, *names)
+        if key not in self._subsets:
+            chosen = whole_patients(self.clusters, count, generator(seed, *map(str, names)))
+            self._subsets[key] = self.take(np.sort(chosen))
+        return self._subsets[key]
 
     def apart_from(self, other: "Side") -> "Side":
         """Return the images of patients that the other side does not have."""

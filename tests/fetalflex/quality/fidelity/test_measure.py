@@ -7,6 +7,7 @@ from fetalflex.errors import TooFewCasesError
 from fetalflex.quality.fidelity.looks import LOOKS
 from fetalflex.quality.fidelity.measure import Plan, by_anomaly, figure, measure_all
 from fetalflex.quality.fidelity.measures import of_encoder
+from fetalflex.quality.fidelity.neighbours import neighbours
 from fetalflex.quality.fidelity.sides import Side, standardised
 from fetalflex.quality.gate_metrics import is_release_metric
 from fetalflex.rng import generator
@@ -41,6 +42,21 @@ def test_same_distribution_reaches_the_floor_and_another_does_not(name):
     for found in (same, moved):
         assert found.low <= found.value <= found.high
         assert (found.n, found.n_real, found.n_synthetic, found.floor_n) == (60, 80, 60, 60)
+
+
+def test_measures_of_one_pair_of_sides_share_their_work(monkeypatch):
+    calls = []
+    whole = neighbours
+
+    def counted(*sides):
+        calls.append(sides)
+        return whole(*sides)
+
+    monkeypatch.setattr("fetalflex.quality.fidelity.measures.neighbours", counted)
+    for measure in of_encoder("own"):
+        if measure.name in ("precision", "recall", "density", "coverage"):
+            figure(measure, (REAL, SAME, OTHER), PLAN)
+    assert len(calls) == 11  # the pair itself, and the floor's ten draws
 
 
 @pytest.mark.parametrize("name", ["precision", "recall", "coverage"])
