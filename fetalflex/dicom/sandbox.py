@@ -36,8 +36,8 @@ START_S = 120.0
 ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV", "OMP_NUM_THREADS")
 
 # One thread, one heap; large arrays go back to the system at once instead of leaving holes, which made workers grow by
-# as much again. Below 8 MiB that costs more time than it is worth. Of small ones 16 MiB stay at hand: asking for the same
-# pages anew took a quarter of the time that a still takes.
+# as much again. Below 8 MiB that costs more time than it is worth. Of small ones 16 MiB stay at hand: asking for the
+# same pages anew took a quarter of the time that a still takes.
 LEAN = {
     "OMP_NUM_THREADS": "1",
     "OPENCV_FOR_THREADS_NUM": "1",  # its threads wait for work spinning: a fifth more processor time on small pictures

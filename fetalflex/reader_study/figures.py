@@ -22,6 +22,7 @@ def accuracy_chart(readers: Mapping[str, Share], whole: Share, interval: tuple[f
         axes.plot([100 * low, 100 * high], [y, y], color=colour, linewidth=2)
         axes.plot(100 * value, y, "o" if name != "all" else "D", color=colour)
     axes.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlim(0, 100)
     axes.set_xlabel("right answers, % (dashed: guessing)")
     return _png(figure)

@@ -191,7 +191,9 @@ def _kappa(one: Sequence[Any], other: Sequence[Any], what: str) -> Agreement:
         return Agreement(nan, nan, nan, raw, len(one))  # all said the same: nothing beyond chance can be told
     with np.errstate(divide="ignore", invalid="ignore"):
         found = cohens_kappa(table, wt="linear" if what == "realism" else None)
-    return Agreement(_finite(found.kappa), _finite(found.kappa_low), _finite(found.kappa_upp), raw, len(one))
+    # The interval is a normal one: near full agreement it runs beyond 1, which no kappa does.
+    low, high = (float(np.clip(_finite(bound), -1, 1)) for bound in (found.kappa_low, found.kappa_upp))
+    return Agreement(_finite(found.kappa), low, high, raw, len(one))
 
 
 def _finite(value: Any) -> float:
