@@ -2,11 +2,12 @@ import time
 
 import numpy as np
 import pytest
+from scipy.stats import wasserstein_distance
 
 from fetalflex.errors import TooFewCasesError
 from fetalflex.quality.fidelity.looks import LOOKS
 from fetalflex.quality.fidelity.measure import Plan, by_anomaly, figure, measure_all
-from fetalflex.quality.fidelity.measures import of_encoder
+from fetalflex.quality.fidelity.measures import drawn_wasserstein, of_encoder
 from fetalflex.quality.fidelity.neighbours import neighbours
 from fetalflex.quality.fidelity.sides import Side, standardised
 from fetalflex.quality.gate_metrics import is_release_metric
@@ -138,3 +139,13 @@ def test_two_hundred_draws_of_inception_features_take_seconds():
     for measure in of_encoder("own"):
         figure(measure, (wide[0], wide[1], wide[2]), plan)
     assert time.process_time() - started < 20
+
+
+def test_drawn_distances_of_distributions_are_those_of_scipy():
+    rng = generator(3, "wasserstein")
+    x, y = rng.normal(size=30).round(1), rng.normal(1, 2, size=20).round(1)
+    u, v = rng.integers(0, 3, (100, 30)), rng.integers(0, 3, (100, 20))
+    u[7] = 0
+    found = drawn_wasserstein(x, y, u, v)
+    expected = [wasserstein_distance(x, y, a, b) if a.sum() else np.nan for a, b in zip(u, v, strict=True)]
+    assert np.allclose(found, expected, equal_nan=True)
