@@ -8,7 +8,9 @@ Source: Heusel et al. 2017 (arXiv 1706.08500), equation 6; Dowson & Landau 1982;
 for the bias in 1 / n and its extrapolation; Davison & Hinkley 1997, section 2.7, for influence values.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import t as student
@@ -34,28 +36,71 @@ class Fit:
 
 def frechet(real: Array, synthetic: Array) -> float:
     """Return the plain Fréchet distance of features [N, D], [M, D]. Raises: TooFewCasesError below two a side."""
-    return fit(real, synthetic).value
+    return _distance(_Rows(real), _Rows(synthetic))
 
 
 def fit(real: Array, synthetic: Array) -> Fit:
+    """Return the plain distance with influences. Raises: TooFewCasesError below two a side."""
+    return _fit(_Rows(real), _Rows(synthetic))
+
+
+class _Rows:
+    """Some rows of a feature matrix, read block by block: a half of 50,000 images is never copied as a whole."""
+
+    def __init__(self, features: Array, chosen: Array | None = None) -> None:
+        self.features, self._chosen = features, chosen
+
+    def __len__(self) -> int:
+        return len(self.features) if self._chosen is None else len(self._chosen)
+
+    def blocks(self) -> Iterator[Floats]:
+        """Yield float64 [<= 4096, D]."""
+        for start in range(0, len(self), _BLOCK):
+            rows: Any = slice(start, start + _BLOCK)
+            rows = rows if self._chosen is None else self._chosen[rows]
+            yield self.features[rows].astype(np.float64)
+
+    def mean(self) -> Floats:
+        """Return float64 [D]."""
+        total = np.zeros(self.features.shape[1])
+        for block in self.blocks():
+            total += block.sum(0)
+        return total / len(self)
+
+
+def _fit(real: _Rows, synthetic: _Rows) -> Fit:
     """Return the plain distance with influences; on Gram matrices where images are fewer than features.
 
     With centred features X, Y scaled by 1/sqrt(n-1), the trace of sqrt(cov_x cov_y) is the nuclear norm of X Y^T.
     """
-    for features in (real, synthetic):
-        if len(features) < 2:
-            raise TooFewCasesError(f"Fréchet distance: {len(features)} images on a side; expected at least 2")
-    small = min(len(real), len(synthetic))
-    gap, overlap, shares = (_by_gram if small < real.shape[1] else _by_moments)(real, synthetic)
-    means = [features.mean(0, dtype=np.float64) for features in (real, synthetic)]
+    gap, overlap, shares = (_by_gram if _few(real, synthetic) else _by_moments)(real, synthetic)
     spreads, influences = [], []
-    for features, mean, away, share in zip((real, synthetic), means, (gap, -gap), shares, strict=True):
-        size, along = _about(features, mean, away)
-        spread = float(size.sum() / (len(features) - 1))
+    for side, away, share in zip((real, synthetic), (gap, -gap), shares, strict=True):
+        size, along = _about(side, away)
+        spread = float(size.sum() / (len(side) - 1))
         spreads.append(spread)
         influences.append(2 * along + (size - spread) - (share - overlap))
     value = float(gap @ gap) + sum(spreads) - 2 * overlap
     return Fit(value, influences[0], influences[1])
+
+
+def _distance(real: _Rows, synthetic: _Rows) -> float:
+    """Return the plain distance alone, which costs half."""
+    if _few(real, synthetic):
+        return _fit(real, synthetic).value
+    (mean_x, cov_x), (mean_y, cov_y) = _moments(real), _moments(synthetic)
+    (root,) = _powers(cov_y, (0.5,))
+    overlap = float(np.sqrt(np.maximum(np.linalg.eigvalsh(root @ cov_x @ root), 0)).sum())
+    gap = mean_x - mean_y
+    return float(gap @ gap + np.trace(cov_x) + np.trace(cov_y)) - 2 * overlap
+
+
+def _few(real: _Rows, synthetic: _Rows) -> bool:
+    """Whether images are fewer than features. Raises: TooFewCasesError below two a side."""
+    for side in (real, synthetic):
+        if len(side) < 2:
+            raise TooFewCasesError(f"Fréchet distance: {len(side)} images on a side; expected at least 2")
+    return min(len(real), len(synthetic)) < real.features.shape[1]
 
 
 @dataclass(frozen=True)
@@ -66,24 +111,30 @@ class Distances:
     corrected: Interval
 
 
-def distances(real: Sample, synthetic: Sample, rng: np.random.Generator) -> Distances:
-    """Return both distances; the plain one is fitted once.
+def distances(real: Sample, synthetic: Sample, rng: np.random.Generator, *, interval: bool = True) -> Distances:
+    """Return both distances; the plain one is fitted once. `interval`: whether the corrected one gets its own.
 
     The corrected one is NaN where a side has fewer than four patients. With fewer images than features the correction
     is not whole: the figure is still too high, and its interval too narrow.
     """
-    whole = fit(real.features, synthetic.features)
+    sides = _Rows(real.features), _Rows(synthetic.features)
     numbers = [cluster_numbers(side.clusters) for side in (real, synthetic)]
     counts = [int(n.max()) + 1 for n in numbers]
     if min(counts) < 4:
-        return Distances(whole.value, Interval(float("nan"), float("nan"), float("nan")))
-    halvings = HALVINGS if min(len(real), len(synthetic)) < LARGE else LARGE_HALVINGS
-    halves = [f for _ in range(halvings) for f in _halved((real, synthetic), numbers, counts, rng)]
-    value = 2 * whole.value - float(np.mean([f[0] for f in halves]))
+        return Distances(_distance(*sides), Interval(float("nan"), float("nan"), float("nan")))
+    halvings = HALVINGS if min(map(len, sides)) < LARGE else LARGE_HALVINGS
+    halves = [half for _ in range(halvings) for half in _halved(sides, numbers, counts, rng)]
+    if not interval:
+        plain = _distance(*sides)
+        value = 2 * plain - float(np.mean([_distance(*half) for half, _ in halves]))
+        return Distances(plain, Interval(value, float("nan"), float("nan")))
+    whole = _fit(*sides)
+    found = [(here.value, _variances(here, own)) for half, own in halves for here in [_fit(*half)]]
+    value = 2 * whole.value - float(np.mean([f[0] for f in found]))
     # A curved figure's influences, taken where the sample happens to lie, count the curvature's share of the variance
     # twice: v = s / n + 2 c / n^2 for s / n + c / n^2. It is 2 s / n + 8 c / n^2 in halves, so 3/2 v - v_half / 4.
-    own = _variances(whole, numbers)
-    variance = max(1.5 * own - float(np.mean([f[1] for f in halves])) / 4, own / 2)
+    once = _variances(whole, numbers)
+    variance = max(1.5 * once - float(np.mean([f[1] for f in found])) / 4, once / 2)
     reach = float(student.ppf((1 + LEVEL) / 2, min(counts) - 1)) * variance**0.5
     return Distances(whole.value, Interval(value, value - reach, value + reach))
 
@@ -94,9 +145,9 @@ def corrected(real: Sample, synthetic: Sample, rng: np.random.Generator) -> Inte
 
 
 def _halved(
-    samples: tuple[Sample, Sample], numbers: list[Array], counts: list[int], rng: np.random.Generator
-) -> list[tuple[float, float]]:
-    """Return the distances of both halves of one random halving of the patients, with their variances."""
+    sides: tuple[_Rows, _Rows], numbers: list[Array], counts: list[int], rng: np.random.Generator
+) -> list[tuple[tuple[_Rows, _Rows], list[Array]]]:
+    """Return both halves of one random halving of the patients, each with the patients of its images."""
     first = []
     for number, count in zip(numbers, counts, strict=True):
         chosen = np.zeros(count, bool)
@@ -104,10 +155,10 @@ def _halved(
         first.append(chosen[number])
     found = []
     for inside in (first, [~f for f in first]):
-        if min(int(i.sum()) for i in inside) < 2:
-            continue
-        here = fit(samples[0].features[inside[0]], samples[1].features[inside[1]])
-        found.append((here.value, _variances(here, [n[i] for n, i in zip(numbers, inside, strict=True)])))
+        places = [np.nonzero(i)[0] for i in inside]
+        if min(map(len, places)) >= 2:
+            half = _Rows(sides[0].features, places[0]), _Rows(sides[1].features, places[1])
+            found.append((half, [n[p] for n, p in zip(numbers, places, strict=True)]))
     return found
 
 
@@ -123,9 +174,9 @@ def _variance(influence: Floats, numbers: Array) -> float:
     return float((sums @ sums) / len(influence) ** 2 * count / (count - 1))
 
 
-def _by_gram(real: Array, synthetic: Array) -> tuple[Floats, float, tuple[Floats, Floats]]:
+def _by_gram(real: _Rows, synthetic: _Rows) -> tuple[Floats, float, tuple[Floats, Floats]]:
     """Return the difference of the means, the nuclear norm, and each image's share in it; n x m instead of D x D."""
-    x, y = real.astype(np.float64), synthetic.astype(np.float64)
+    x, y = (np.concatenate(list(side.blocks())) for side in (real, synthetic))
     gap = x.mean(0) - y.mean(0)
     x, y = (x - x.mean(0)) / np.sqrt(len(x) - 1), (y - y.mean(0)) / np.sqrt(len(y) - 1)
     cross = x @ y.T if len(x) <= len(y) else y @ x.T  # [short, long]
@@ -138,32 +189,26 @@ def _by_gram(real: Array, synthetic: Array) -> tuple[Floats, float, tuple[Floats
     return gap, float(roots.sum()), shares
 
 
-def _by_moments(real: Array, synthetic: Array) -> tuple[Floats, float, tuple[Floats, Floats]]:
+def _by_moments(real: _Rows, synthetic: _Rows) -> tuple[Floats, float, tuple[Floats, Floats]]:
     """The same from covariances [D, D], block by block."""
     (mean_x, cov_x), (mean_y, cov_y) = _moments(real), _moments(synthetic)
     root, inverse = _powers(cov_y, (0.5, -0.5))
     middle, middle_inverse = _powers(root @ cov_x @ root, (0.5, -0.5))
     forth, back = root @ middle_inverse @ root, inverse @ middle @ inverse
     shares = tuple(
-        np.concatenate(
-            [
-                np.einsum("nd,nd->n", c @ move, c)
-                for i in range(0, len(f), _BLOCK)
-                for c in [f[i : i + _BLOCK].astype(np.float64) - mean]
-            ]
-        )
-        for f, mean, move in ((real, mean_x, forth), (synthetic, mean_y, back))
+        np.concatenate([np.einsum("nd,nd->n", c @ move, c) for block in side.blocks() for c in [block - mean]])
+        for side, mean, move in ((real, mean_x, forth), (synthetic, mean_y, back))
     )
     return mean_x - mean_y, float(np.trace(middle)), (shares[0], shares[1])
 
 
-def _moments(features: Array) -> tuple[Floats, Floats]:
-    mean = features.mean(0, dtype=np.float64)
-    total = np.zeros((features.shape[1],) * 2)
-    for start in range(0, len(features), _BLOCK):
-        block = features[start : start + _BLOCK].astype(np.float64) - mean
+def _moments(side: _Rows) -> tuple[Floats, Floats]:
+    mean = side.mean()
+    total = np.zeros((len(mean),) * 2)
+    for block in side.blocks():
+        block -= mean
         total += block.T @ block
-    return mean, total / (len(features) - 1)
+    return mean, total / (len(side) - 1)
 
 
 def _powers(matrix: Floats, exponents: tuple[float, ...]) -> list[Floats]:
@@ -174,11 +219,12 @@ def _powers(matrix: Floats, exponents: tuple[float, ...]) -> list[Floats]:
     return [(vectors * values**e) @ vectors.T for e in exponents]
 
 
-def _about(features: Array, mean: Floats, direction: Floats) -> tuple[Floats, Floats]:
+def _about(side: _Rows, direction: Floats) -> tuple[Floats, Floats]:
     """Return each image's squared distance from the mean, and how far it lies along a direction."""
+    mean = side.mean()
     sizes, alongs = [], []
-    for start in range(0, len(features), _BLOCK):
-        block = features[start : start + _BLOCK].astype(np.float64) - mean
+    for block in side.blocks():
+        block -= mean
         sizes.append(np.einsum("nd,nd->n", block, block))
         alongs.append(block @ direction)
     return np.concatenate(sizes), np.concatenate(alongs)

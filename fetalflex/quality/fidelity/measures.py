@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from fetalflex.quality.bootstrap import (
     patient_draws,
 )
 from fetalflex.quality.fidelity.diversity import draw_pairs, feature_distance, ms_ssim
-from fetalflex.quality.fidelity.frechet import Distances, distances, fit
+from fetalflex.quality.fidelity.frechet import Distances, distances
 from fetalflex.quality.fidelity.kernel import MOST, Kernel, Mmd, cubic, gaussian
 from fetalflex.quality.fidelity.looks import LOOKS
 from fetalflex.quality.fidelity.neighbours import NEIGHBOURS, neighbours
@@ -45,7 +46,11 @@ class Measure:
 
 def of_encoder(encoder: str, suffix: str = "") -> tuple[Measure, ...]:
     """Return the measures on an encoder's features."""
-    both = _Shared(lambda real, synthetic, random: distances(real.sample(encoder), synthetic.sample(encoder), random))
+
+    def fitted(real: Side, synthetic: Side, random: Random, interval: bool) -> Distances:
+        return distances(real.sample(encoder), synthetic.sample(encoder), random, interval=interval)
+
+    whole, alone = _Shared(partial(fitted, interval=True)), _Shared(partial(fitted, interval=False))
     near = _Shared(lambda real, synthetic, _: neighbours(real.features[encoder], synthetic.features[encoder]))
 
     def named(name: str, of: Figured, most: int | None = None, least: int = 2) -> Measure:
@@ -53,8 +58,8 @@ def of_encoder(encoder: str, suffix: str = "") -> tuple[Measure, ...]:
 
     return (
         named("kid", _kernel(encoder, cubic), MOST),
-        named("frechet", _frechet(both, encoder)),
-        named("frechet_corrected", _corrected(both), least=8),
+        named("frechet", _frechet("frechet", whole, alone)),
+        named("frechet_corrected", _frechet("frechet_corrected", whole, alone), least=8),
         named("cmmd", _kernel(encoder, gaussian), MOST),
         *(
             named(name, _neighbours(near, name), MOST_NEIGHBOURS, NEIGHBOURS + 1)
@@ -106,22 +111,16 @@ class _Shared:
         return self._found[key][2]
 
 
-def _frechet(both: _Shared, encoder: str) -> Figured:
+def _frechet(name: str, whole: _Shared, alone: _Shared) -> Figured:
+    """The plain distance or the corrected one; both come of one fit, without an interval of a cheaper one."""
+
     def of(real: Side, synthetic: Side, draws: int, random: Random) -> Interval:
-        if not draws:
-            return _alone(fit(real.features[encoder], synthetic.features[encoder]).value)
+        found: Distances = (whole if draws else alone)(real, synthetic, random)
+        if name == "frechet_corrected":
+            return found.corrected
         # The interval of the figure at these numbers: its width is that of the corrected one.
-        found: Distances = both(real, synthetic, random)
         reach = (found.corrected.high - found.corrected.low) / 2
         return Interval(found.plain, max(0.0, found.plain - reach), found.plain + reach)
-
-    return of
-
-
-def _corrected(both: _Shared) -> Figured:
-    def of(real: Side, synthetic: Side, _draws: int, random: Random) -> Interval:
-        found: Distances = both(real, synthetic, random)
-        return found.corrected
 
     return of
 
