@@ -12,6 +12,7 @@ OF_ENCODER: dict[str, str] = {
     "recall": "share of real images that lie among synthetic ones",
     "density": "real neighbourhoods that a synthetic image lies in, over their usual number",
     "coverage": "share of real images with a synthetic one among their neighbours",
+    "two_sample_auc": "area under the ROC curve of a classifier that tells synthetic from real; 0.5: it cannot",
     "feature_diversity": "mean distance of two synthetic images of a plane, in features",
 }
 _LOOKS: dict[str, str] = {

@@ -15,6 +15,7 @@ from fetalflex.quality.bootstrap import (
     centred_interval,
     mean_interval,
     patient_draws,
+    percentile_interval,
 )
 from fetalflex.quality.fidelity.diversity import draw_pairs, feature_distance, ms_ssim
 from fetalflex.quality.fidelity.frechet import Distances, distances
@@ -22,6 +23,7 @@ from fetalflex.quality.fidelity.kernel import MOST, Kernel, Mmd, cubic, gaussian
 from fetalflex.quality.fidelity.looks import LOOKS
 from fetalflex.quality.fidelity.neighbours import NEIGHBOURS, neighbours
 from fetalflex.quality.fidelity.sides import Side
+from fetalflex.quality.fidelity.two_sample import FOLDS, MOST_SEEN, two_sample
 
 MOST_NEIGHBOURS, MOST_LOOKS, PAIRS = 10_000, 5_000, 200
 _DRAWS = 64  # draws at once where each needs a row per image
@@ -65,6 +67,7 @@ def of_encoder(encoder: str, suffix: str = "") -> tuple[Measure, ...]:
             named(name, _neighbours(near, name), MOST_NEIGHBOURS, NEIGHBOURS + 1)
             for name in ("precision", "recall", "density", "coverage")
         ),
+        named("two_sample_auc", _two_sample(encoder), MOST_SEEN, 2 * FOLDS),
         named("feature_diversity", _pairs(lambda side, pairs: feature_distance(side.features[encoder], pairs))),
     )
 
@@ -121,6 +124,19 @@ def _frechet(name: str, whole: _Shared, alone: _Shared) -> Figured:
         # The interval of the figure at these numbers: its width is that of the corrected one.
         reach = (found.corrected.high - found.corrected.low) / 2
         return Interval(found.plain, max(0.0, found.plain - reach), found.plain + reach)
+
+    return of
+
+
+def _two_sample(encoder: str) -> Figured:
+    def of(real: Side, synthetic: Side, draws: int, random: Random) -> Interval:
+        if min(len(np.unique(side.clusters)) for side in (real, synthetic)) < FOLDS:
+            return _alone(float("nan"))
+        found = two_sample(real.sample(encoder), synthetic.sample(encoder), random)
+        if not draws:
+            return _alone(found.value())
+        weights = [patient_draws(side.clusters, draws, random) for side in (real, synthetic)]
+        return percentile_interval(found.value(), found.drawn(*weights))
 
     return of
 
