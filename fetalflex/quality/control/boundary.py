@@ -4,10 +4,12 @@ import warnings
 
 import numpy as np
 import torch
-from monai.metrics.utils import get_edge_surface_distance
 
+from fetalflex.imports import import_monai
 from fetalflex.quality.bootstrap import Array, Floats
 from fetalflex.quality.control.judgement import Judgement
+
+_metrics = import_monai("monai.metrics.utils")
 
 
 def boundary_distances(judged: Judgement) -> tuple[Floats, Floats]:
@@ -30,6 +32,6 @@ def _distances(seen: Array, asked: Array, mm: float) -> tuple[float, float]:
     pair = [torch.from_numpy(mask) for mask in (seen, asked)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.6 passes an option that it has deprecated itself
-        _, ways, _ = get_edge_surface_distance(*pair, spacing=mm, symmetric=True)
+        _, ways, _ = _metrics.get_edge_surface_distance(*pair, spacing=mm, symmetric=True)
     forth, back = (np.asarray(way, np.float64) for way in ways)
     return float(np.concatenate([forth, back]).mean()), float(max(np.percentile(way, 95) for way in (forth, back)))

@@ -8,7 +8,6 @@ Source: Wang, Simoncelli & Bovik 2003 (MS-SSIM); Odena et al. 2017 (arXiv 1610.0
 import numpy as np
 import numpy.typing as npt
 import torch
-from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from fetalflex.quality.bootstrap import Array, Floats
 
@@ -34,6 +33,9 @@ def ms_ssim(images: Images, pairs: Array) -> Floats:
 
     With windows of 11 pixels an image of 64 has room for three scales, one of 176 for all five.
     """
+    # Not above: torchmetrics imports transformers, and MONAI, where it finds that imported, all that builds on it.
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
     side = images.shape[1]
     scales = max(1, min(len(BETAS), int(np.log2(side / 11)) + 1))
     betas = tuple(b / sum(BETAS[:scales]) for b in BETAS[:scales])
