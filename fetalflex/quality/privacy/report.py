@@ -59,7 +59,7 @@ def assess(
     first stand for strangers in the attack, the second are what the attacker compares with.
     Raises: TooFewCasesError where there is no synthetic, training or test image.
     """
-    calibrating, strangers = _halves(held_out)
+    calibrating, strangers = halves(held_out)
     search.calibrate(calibrating)
     planted = plant(search, strangers, canaries, seed)
     nearest = nearest_training(search, synthetic[0], np.array(synthetic[1]))
@@ -78,7 +78,7 @@ def assess(
     )  # fmt: skip
 
 
-def _halves(held_out: tuple[Gallery, Gallery]) -> tuple[Images, Images]:
+def halves(held_out: tuple[Gallery, Gallery]) -> tuple[Images, Images]:
     """Return the images that set the limit, and those of other patients that tell how often it errs: all, if few."""
     images = np.concatenate([g.images for g in held_out])
     patients = np.concatenate([g.patients for g in held_out])
