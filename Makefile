@@ -32,4 +32,4 @@ lint: setup
 	$(VENV)/bin/lint-imports
 
 clean:
-	rm -rf $(VENV) .work .fetalflex data models reports incoming dvc.lock fingerprints.yaml
+	rm -rf $(VENV) .work .fetalflex data/frames data/masks data/synthetic data/test_only/*/ models reports incoming dvc.lock fingerprints.yaml

@@ -14,7 +14,7 @@ from tasks.quality_page import QUALITY_PAGE
 from tasks.report import SHEET, write_report
 from tasks.server import prefect_settings, shared_server
 from tasks.stage import stage_names
-from tasks.workspace import check_ready, git_commit, load_params, state_folder, workspace_key
+from tasks.workspace import check_ready, git_commit, keep_test_only, load_params, state_folder, workspace_key
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def run_workspace(root: Path, start: str = "", *, crown: bool = True) -> RunSumm
     clock = _Clock()
     with exclusive(state_folder(root) / "run.lock", message), shared_server(root) as server:
         clock.lap("server process")
+        keep_test_only(root)
         incoming.prepare(root, params)
         clock.lap("raw files and manifests")
         stages = sorted(stage_names(root))

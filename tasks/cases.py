@@ -30,6 +30,24 @@ def read_annotations(root: Path, params: Params) -> pl.DataFrame:
     return _read(root, params, "annotations-*.parquet", tables.Annotations)
 
 
+def read_findings(root: Path, params: Params) -> pl.DataFrame:
+    """Read the frames of `test_only` centers whose finding is known: columns of Frames and `finding`. For tests alone.
+
+    Empty where there is no such center. Raises: ArtifactError.
+    """
+    known: list[pl.DataFrame] = []
+    for name in sorted(c for c, folder in params.ingest.centers.items() if folder == "test_only"):
+        place = root / "data" / "test_only" / name
+        if not load_center(root, name).findings:
+            continue
+        if not (place / "findings.parquet").is_file():
+            raise ArtifactError(f"center {name}: data/test_only/{name} holds no findings.parquet: run 'fetalflex run'")
+        found = tables.read_shards([place / "findings.parquet"], tables.Findings)
+        frames = tables.read_shards(sorted(place.glob("frames-*.parquet")), tables.Frames)
+        known.append(frames.join(found, on="case_id", how="inner", validate="1:1").sort("case_id"))
+    return pl.concat(known) if known else pl.DataFrame()
+
+
 def _read(root: Path, params: Params, pattern: str, schema: type[dy.Schema]) -> pl.DataFrame:
     paths: list[Path] = []
     for name in training_centers(params):

@@ -7,12 +7,13 @@ import numpy as np
 import polars as pl
 
 from fetalflex.artifacts import decode_png
+from fetalflex.dataset import to_canvas
 from fetalflex.downstream.data.anomalies import AnomalyTask, Material, Pairs, anomaly_task
-from fetalflex.downstream.data.labelled import Images, Labelled, no_images, of_cases
+from fetalflex.downstream.data.labelled import Images, Labelled, Names, no_images, of_cases
 from fetalflex.downstream.data.planes import plane_task
 from fetalflex.downstream.study import Study
 from fetalflex.params import Params
-from tasks.cases import read_cases, read_synthetic
+from tasks.cases import read_cases, read_findings, read_synthetic
 
 
 def read_study(root: Path, params: Params) -> Study:
@@ -27,11 +28,11 @@ def read_study(root: Path, params: Params) -> Study:
     anomalies: AnomalyTask | None = None
     if "anomaly" in asked:
         abnormal = labelled_rows(made.filter(pl.col("kind") == "abnormal"), cases.size)
+        found, planes_found = real_findings(read_findings(root, params), cases.size)
         anomalies = anomaly_task(
             Material(
                 groups["train"], normal, abnormal, groups["judge"], groups["test"],
-                no_images(cases.size), np.zeros(0, np.str_),
-                pairs_of(made, cases.size),
+                found, planes_found, pairs_of(made, cases.size),
             )
         )  # fmt: skip
     return Study(params.evaluate, params.data.seed, planes, anomalies)
@@ -43,6 +44,17 @@ def labelled_rows(made: pl.DataFrame, side: int) -> Labelled:
         return no_images(side)
     columns = (made[name].to_numpy().astype(np.str_) for name in ("plane", "source_case", "center"))
     return Labelled(_images(made["image"]), *columns)
+
+
+def real_findings(rows: pl.DataFrame, side: int) -> tuple[Labelled, Names]:
+    """Return real abnormal images labelled by finding, and their planes str [N]; patients are unique over centers."""
+    if rows.is_empty():
+        return no_images(side), np.zeros(0, np.str_)
+    finding, center, patient, plane = (
+        rows[name].to_numpy().astype(np.str_) for name in ("finding", "center", "patient", "plane")
+    )
+    images = np.stack([to_canvas(decode_png(picture["bytes"]), side) for picture in rows["image"]])
+    return Labelled(images, finding, np.char.add(np.char.add(center, "/"), patient), center), plane
 
 
 def pairs_of(made: pl.DataFrame, side: int) -> Pairs:

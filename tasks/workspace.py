@@ -113,8 +113,22 @@ def create_workspace(directory: Path, preset: str, remote: str = "") -> None:
     (directory / "prefect.yaml").write_text(software_text("prefect.yaml"))
     (directory / "params.yaml").write_text(values)
     _write_centers(directory)
+    keep_test_only(directory)
 
 
+def keep_test_only(root: Path) -> None:
+    """Have a folder for `test_only` centers, with a note in git: DVC needs it where there is no such center."""
+    note = root / "data" / "test_only" / "README.md"
+    if not note.is_file():
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(_TEST_ONLY)
+
+
+_TEST_ONLY = """# Test only
+
+Frames of centers with the role `test_only`, such as real abnormal images. No stage that trains reads them; `evaluate`
+tests on those whose finding is known. Their files are versioned by DVC, this note by git.
+"""
 _DVC_CONFIG = """[core]
     analytics = false
     check_update = false
@@ -124,7 +138,10 @@ _DVC_CONFIG = """[core]
 """
 _IGNORED = """# Raw data, outputs (versioned by DVC) and the services' state are never in git.
 /incoming/*/
-/data/
+/data/*
+!/data/test_only/
+/data/test_only/*
+!/data/test_only/README.md
 /models/
 /reports/
 /.work/
