@@ -1,9 +1,10 @@
 """The gate: measured figures against the thresholds of `params.yaml`, per release and per image, each with its reason.
 
-A figure that is missing fails its criterion: nothing passes because it was not measured. New thresholds need no new
-scores.
+A figure that is missing fails its criterion: nothing passes because it was not measured. A release without one accepted
+image fails whatever its thresholds. New thresholds need no new scores.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +24,19 @@ def decide(quality: Report, downstream: Report, scores: "pl.DataFrame | Rows", g
 
     {passed, criteria: [{metric, value, bound, passed, reason, would_pass_if}], images: {accepted: [image_id],
     rejected: [{image_id, reason}]}}; bound is text such as `<= 0.2`. `quality` and `downstream` are the reports
-    (empty where a stage was not run), `scores` rows of the schema Scores. A release without criteria passes.
+    (empty where a stage was not run), `scores` rows of the schema Scores. A release without criteria passes, one
+    without an accepted image fails by the criterion `accepted_images`, which stands there only then.
     Raises: ParameterError for a metric that does not exist, listing those that do.
     """
     check_gate(gate)
-    rows = scores.iter_rows(named=True) if hasattr(scores, "iter_rows") else scores
+    rows = list(scores.iter_rows(named=True) if hasattr(scores, "iter_rows") else scores)
     images = _judge_images(rows, gate.image)
     total = len(images["accepted"]) + len(images["rejected"])
     figures = release_figures(quality, downstream)
     figures["accepted_fraction"] = len(images["accepted"]) / total if total else None
     criteria = [_judge(criterion, figures.get(criterion.metric)) for criterion in gate.release]
+    if not images["accepted"]:
+        criteria.append(_none_accepted(rows, gate.image))
     return {"passed": all(item["passed"] for item in criteria), "criteria": criteria, "images": images}
 
 
@@ -76,7 +80,7 @@ def _gains(results: Rows) -> dict[str, float | None]:
 
 def _judge(criterion: Criterion, value: float | None) -> dict[str, Any]:
     limit, passed = _limit(criterion), _reached(criterion, value)
-    bound = f"{'<=' if criterion.at_most is not None else '>='} {limit:g}"
+    bound = _bound(criterion)
     if value is None:
         why, wish = f"not measured ({criterion.reason})", f"{criterion.metric} is measured and {bound}"
     else:
@@ -91,6 +95,23 @@ def _judge(criterion: Criterion, value: float | None) -> dict[str, Any]:
         "reason": why,
         "would_pass_if": wish or None,
     }
+
+
+def _none_accepted(rows: list[Mapping[str, Any]], criteria: tuple[Criterion, ...]) -> dict[str, Any]:
+    """Return the criterion that a release without an accepted image misses, with what most images fail by."""
+    missed = Counter(c for row in rows for c in criteria if not _reached(c, _finite(row.get(c.metric))))
+    if missed:
+        worst, number = missed.most_common(1)[0]
+        wish = (
+            f"one image passes: {number} of {len(rows)} miss gate.image {worst.metric} {_bound(worst)}; train longer, "
+            "or, where that bound asks too much, change it in params.yaml"
+        )
+    else:
+        wish = "there is an image: ask for some in params.yaml (sample.normal, sample.abnormal, sample.pairs)"
+    return {
+        "metric": "accepted_images", "value": 0.0, "bound": ">= 1", "passed": False,
+        "reason": "nobody can use a release without a single accepted image", "would_pass_if": wish,
+    }  # fmt: skip
 
 
 def _judge_images(rows: Rows, criteria: tuple[Criterion, ...]) -> dict[str, list[Any]]:
@@ -109,6 +130,10 @@ def _judge_images(rows: Rows, criteria: tuple[Criterion, ...]) -> dict[str, list
 def _told(failed: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     because = row.get(f"{failed['metric']}_because")
     return because or f"{failed['metric']} {_shown(failed['value'])}, must be {failed['bound']}"
+
+
+def _bound(criterion: Criterion) -> str:
+    return f"{'<=' if criterion.at_most is not None else '>='} {_limit(criterion):g}"
 
 
 def _limit(criterion: Criterion) -> float:

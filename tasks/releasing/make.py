@@ -125,10 +125,19 @@ def _check_data(root: Path, tree: Path) -> None:
 
 
 def _marked(verdict: dict[str, Any], allow_failing: bool) -> str | None:
-    """Return why the gate rejects, None where it accepts. Raises: UsageError where it rejects and nobody allowed it."""
+    """Return why the gate rejects, None where it accepts.
+
+    Raises: UsageError where it rejects and nobody allowed it, and where it accepts no image: that nobody can allow.
+    """
+    missed = [c for c in verdict["criteria"] if not c["passed"]]
+    if not verdict["images"]["accepted"]:
+        told = next((c["would_pass_if"] for c in missed if c["metric"] == "accepted_images"), "see reports/gate.json")
+        raise UsageError(
+            f"the gate accepts none of the {len(verdict['images']['rejected'])} images, so there is nothing to "
+            f"release, marked or not. It would where {told}; then 'fetalflex run', commit, release"
+        )
     if verdict["passed"]:
         return None
-    missed = [c for c in verdict["criteria"] if not c["passed"]]
     text = "; ".join(f"{c['metric']}: must be {c['bound']}, {_value(c)} ({c['reason']})" for c in missed)
     if not allow_failing:
         raise UsageError(f"the gate rejects this release: {text}. With --allow-failing-gate it is made, and marked so")

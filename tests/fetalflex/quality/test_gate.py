@@ -80,6 +80,24 @@ def test_the_fraction_of_accepted_images_can_be_a_criterion():
     assert not verdict["passed"]
 
 
+def test_a_release_without_an_accepted_image_fails_whatever_its_thresholds():
+    gate = Gate(image=(at_least("dice", 0.95), at_most("nearest_correlation", 0.95)), release=(at_most("kid", 0.15),))
+    verdict = decide(QUALITY, DOWNSTREAM, SCORES, gate)
+    reached, missed = verdict["criteria"]
+    assert (reached["passed"], verdict["passed"]) == (True, False)
+    assert (missed["metric"], missed["value"], missed["bound"]) == ("accepted_images", 0, ">= 1")
+    assert "3 of 3 miss gate.image dice >= 0.95; train longer" in missed["would_pass_if"]
+    one = decide(QUALITY, DOWNSTREAM, SCORES, Gate(image=(at_least("dice", 0.9),)))
+    assert one["passed"]
+    assert not one["criteria"], "where one image passes, the verdict is that of the thresholds alone"
+
+
+def test_a_release_without_images_fails_and_says_where_they_are_asked_for():
+    verdict = decide(QUALITY, DOWNSTREAM, [], Gate())
+    assert not verdict["passed"]
+    assert "sample.normal" in verdict["criteria"][0]["would_pass_if"]
+
+
 def test_tables_and_rows_give_the_same_verdict():
     gate = Gate(image=(at_least("dice", 0.5),))
     assert decide(QUALITY, {}, pl.DataFrame(SCORES), gate) == decide(QUALITY, {}, SCORES, gate)
@@ -105,7 +123,7 @@ def test_figures_are_read_from_the_reports():
 def test_at_least_and_at_most_include_the_bound(value, bound):
     quality = {"metrics": [{"name": "kid", "value": value, "floor": None}]}
     gate = Gate(release=(at_most("kid", bound), at_least("kid", bound)))
-    below, above = decide(quality, {}, [], gate)["criteria"]
+    below, above = decide(quality, {}, SCORES, gate)["criteria"]
     assert below["passed"] == (value <= bound)
     assert above["passed"] == (value >= bound)
 
