@@ -1,6 +1,7 @@
 """Serving a workspace's schedules: one process starts its flows when they are due, or asked for on Prefect's page."""
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -58,5 +59,7 @@ def serve_workspace(root: Path, schedules: Schedules, regeneration: dict[str, An
     """
     made = deployments(schedules, regeneration)
     os.chdir(root)
+    # Prefect 3.8 stops its runner at SIGTERM, and its own call to do so once more is never awaited.
+    warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited", RuntimeWarning)
     with exclusive(state_folder(root) / "serve.lock", "the schedules of this workspace are served already"):
         serve(*made)

@@ -1,13 +1,23 @@
 """The deployments: those of `fetalflex serve` and those of prefect.yaml are the same three flows, one at a time."""
 
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 import yaml
 from prefect.flows import load_flow_from_entrypoint
 
 from fetalflex.errors import UsageError
 from flows.serve import Schedules, deployments
+from tasks.server import Server
+from tasks.workspace import create_workspace
+from tests.flows.chain import cli, environment, family, is_dead, wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,3 +54,44 @@ def test_an_interval_takes_the_place_of_the_cron_line() -> None:
 def test_a_cron_line_that_is_none_is_one_line() -> None:
     with pytest.raises(UsageError, match="a schedule cannot be read"):
         deployments(Schedules(regenerate="every month"), {})
+
+
+def _deployed(server: Server, since: set[str]) -> dict[str, dict[str, Any]]:
+    """Return what the server knows of new deployments, by name."""
+    request = urllib.request.Request(
+        f"{server.url}/deployments/filter", data=b"{}", headers={"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return {d["name"]: d for d in json.load(answer) if d["updated"] not in since}
+
+
+@pytest.mark.slow
+def test_the_serving_process_registers_its_flows_and_ends_clean(
+    tmp_path: Path, standing: Server, served: dict[str, str]
+) -> None:
+    root = tmp_path / "ws"
+    create_workspace(root, "tiny")
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "serve", "--every", "6"],
+        cwd=root, env=environment(**served), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            before = {d["updated"] for d in _deployed(standing, set()).values()}
+            assert wait_for(lambda: len(_deployed(standing, before)) == 3 or process.poll() is not None, 200)
+            found = _deployed(standing, before)
+            assert {name: d["global_concurrency_limit"]["limit"] for name, d in found.items()} == dict.fromkeys(
+                ("monthly", "weekly", "on-demand"), 1
+            )
+            assert found["monthly"]["schedules"][0]["schedule"]["interval"] == 6 * 3600
+            assert not any(d["paused"] for d in found.values())
+            assert "served already" in cli(root, "serve", code=1, env=environment(**served))
+            everyone = family(psutil.Process(process.pid))
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=60)
+            assert wait_for(lambda: all(map(is_dead, everyone)), 15)
+        finally:
+            process.kill()
+    assert "Traceback" not in said
+    assert "Warning" not in said
+    assert process.returncode == 0
+    assert all(d["paused"] for d in _deployed(standing, before).values()), "nothing is due that nobody would run"
