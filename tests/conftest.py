@@ -1,6 +1,7 @@
 """Fixtures that many tests share: the folder of real data, and a dozen synthetic cases."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import settings
 
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES, plane_index, structure_index
 from fetalflex.dataset import EXPERT, EXPERT_BOX, Cases
+from tasks.server import Server
 
 # Derandomized and without a database: a test that passes here passes everywhere, at the next run too.
 settings.register_profile("fetalflex", deadline=None, derandomize=True, max_examples=50, database=None)
@@ -44,6 +46,17 @@ def real_data() -> Path:
     if not folder.is_dir() or not any(folder.iterdir()):
         pytest.skip(f"FETALFLEX_DATA names {folder}, which is missing or empty")
     return folder
+
+
+@pytest.fixture(scope="session")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One Prefect server for all tests that need one: starting it costs more than most of them."""
+    running = Server(tmp_path_factory.mktemp("standing"))
+    try:
+        running.wait()
+        yield running
+    finally:
+        running.stop()
 
 
 def _ellipse(x: float, y: float, a: float, b: float) -> np.ndarray:

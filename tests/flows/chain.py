@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 import yaml
 
+from fetalflex.release.chain import dvc_md5
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -20,6 +22,32 @@ def environment(code: Path = ROOT, **more: str) -> dict[str, str]:
     """The code under test must run, whatever is installed; and no test may inherit a server or a key."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "MLFLOW", "FETALFLEX"))}
     return env | {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"} | more
+
+
+def remake(root: Path, stage: str, env: dict[str, str], code: int = 0) -> str:
+    """Remove a stage's outputs and run its process alone; return what it says on standard error.
+
+    Work of an earlier run is gone already, so everything is made again. DVC's cache keeps its own copy.
+    """
+    for out in _outs(root, stage):
+        path = root / out["path"]
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    done = subprocess.run(
+        [sys.executable, "-m", f"flows.{stage}"], cwd=root, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stderr
+
+
+def differing(root: Path, stage: str) -> list[str]:
+    """Return a stage's outputs whose bytes are not those that dvc.lock names."""
+    return [out["path"] for out in _outs(root, stage) if dvc_md5(root / out["path"]) != out["md5"]]
+
+
+def _outs(root: Path, stage: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((root / "dvc.lock").read_text())["stages"][stage]["outs"]
+    return found
 
 
 def cli(folder: Path, *arguments: str, code: int = 0, env: dict[str, str] | None = None) -> str:
@@ -96,7 +124,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 def forget(folder: Path, stage: str) -> None:
     """Remove a stage's outputs from the workspace and from DVC's cache, which would bring them back without a run."""
-    for out in yaml.safe_load((folder / "dvc.lock").read_text())["stages"][stage]["outs"]:
+    for out in _outs(folder, stage):
         path = folder / out["path"]
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         (folder / ".dvc/cache/files/md5" / out["md5"][:2] / out["md5"][2:]).unlink()

@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
+from tasks.server import Server, prefect_environment
 from tests.flows.chain import ROOT, cli, commit, environment, isolated, run
+
+
+@pytest.fixture(scope="session")
+def served(standing: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a command's environment needs to use the tests' Prefect server instead of starting its own."""
+    return prefect_environment(tmp_path_factory.mktemp("client")) | {"PREFECT_API_URL": standing.url}
 
 
 @pytest.fixture(scope="session")

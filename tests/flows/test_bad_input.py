@@ -43,8 +43,10 @@ def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_a_center_without_usable_frames_fails_alone_and_bad_files_of_another_are_set_aside(hospitals: Path) -> None:
-    result = run(hospitals, code=1, env=environment(**KEY))
+def test_a_center_without_usable_frames_fails_alone_and_bad_files_of_another_are_set_aside(
+    hospitals: Path, served: dict[str, str]
+) -> None:
+    result = run(hospitals, code=1, env=environment(**KEY, **served))
     found = states(result)
     assert (found["ingest@junk"], found["ingest@mixed"], found["masks"]) == ("Failed", "Completed", "NotRun")
     (said,) = [s["message"] for s in result["stages"] if s["name"] == "ingest@junk"]
@@ -58,7 +60,7 @@ def test_a_center_without_usable_frames_fails_alone_and_bad_files_of_another_are
     assert (hospitals / "reports/index.html").is_file(), "the page says what there is"
 
 
-def test_as_text_the_failure_is_one_line(hospitals: Path) -> None:
-    said = cli(hospitals, "run", code=1, env=environment(**KEY))
+def test_as_text_the_failure_is_one_line(hospitals: Path, served: dict[str, str]) -> None:
+    said = cli(hospitals, "run", code=1, env=environment(**KEY, **served))
     (line,) = [text for text in said.splitlines() if text.startswith("failed: ")]
     assert line.startswith("failed: ingest@junk: ")

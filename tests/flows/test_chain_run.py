@@ -2,13 +2,11 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.flows.chain import cli, dvc, environment, git, hashes, run, states
+from tests.flows.chain import cli, differing, dvc, environment, git, hashes, remake, run, states
 
 pytestmark = [pytest.mark.chain, pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -22,9 +20,9 @@ def test_every_stage_leaves_its_outputs_and_the_page_is_whole(clone: Path) -> No
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
-def test_a_second_run_changes_nothing_and_everything_is_cached(clone: Path) -> None:
+def test_a_second_run_changes_nothing_and_everything_is_cached(clone: Path, served: dict[str, str]) -> None:
     before = hashes(clone)
-    result = run(clone, env=environment(clone))
+    result = run(clone, env=environment(clone, **served))
     assert result["ok"]
     assert set(states(result).values()) == {"Cached"}
     assert hashes(clone) == before
@@ -85,23 +83,14 @@ def test_mlflow_holds_runs_curves_and_the_generator(clone: Path) -> None:
     assert inputs >= 2
 
 
-def test_sampling_never_opens_the_judge(clone: Path) -> None:
+def test_sampling_never_opens_the_judge(clone: Path, served: dict[str, str]) -> None:
     shutil.move(clone / "models/judge", clone / "hidden-judge")
-    shutil.rmtree(clone / "data/synthetic")
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "flows.sample"],
-            cwd=clone,
-            env=environment(clone),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        remake(clone, "sample", environment(clone, **served))
     finally:
         shutil.move(clone / "hidden-judge", clone / "models/judge")
-    result = run(clone, env=environment(clone))
-    assert set(states(result).values()) == {"Cached"}, "the same bytes without the judge"
+    assert differing(clone, "sample") == [], "the same bytes without the judge"
+    assert json.loads(dvc(clone, "status", "--json")) == {}
 
 
 def test_a_second_run_beside_the_first_is_refused_in_one_line(clone: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.server import free_port
-from tests.flows.chain import cli, environment, forget, hashes, run, states, wait_for
+from tests.flows.chain import differing, dvc, environment, remake, wait_for
 from tests.flows.conftest import Workspace
 
 pytest.importorskip("prefect_dask", reason="the extra dask is not installed: pip install 'fetalflex[dask]'")
@@ -61,33 +61,25 @@ def _runner(root: Path, text: str) -> Iterator[None]:
         path.write_text(former)
 
 
-def _run_again(root: Path, stage: str) -> None:
-    before = hashes(root)
-    forget(root, stage)
-    assert states(run(root))[stage] == "Completed"
-    assert hashes(root) == before
-
-
-def test_processes_of_this_machine_give_the_same_bytes(workspace: Workspace) -> None:
+def test_processes_of_this_machine_give_the_same_bytes(workspace: Workspace, served: dict[str, str]) -> None:
     with _runner(workspace.root, "  runner: dask\n  dask_address:\n"):
-        _run_again(workspace.root, "sample")
+        remake(workspace.root, "sample", environment(**served))
+    assert differing(workspace.root, "sample") == []
 
 
-def test_a_standing_cluster_gives_the_same_bytes(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_standing_cluster_gives_the_same_bytes(workspace: Workspace, served: dict[str, str], tmp_path: Path) -> None:
     with (
         _standing_cluster(tmp_path) as address,
         _runner(workspace.root, f"  runner: dask\n  dask_address: {address}\n"),
     ):
-        _run_again(workspace.root, "masks")
+        remake(workspace.root, "masks", environment(**served))
+    assert differing(workspace.root, "masks") == []
 
 
-def test_a_cluster_that_does_not_answer_is_one_line(workspace: Workspace) -> None:
+def test_a_cluster_that_does_not_answer_is_one_line(workspace: Workspace, served: dict[str, str]) -> None:
     address = f"tcp://127.0.0.1:{free_port()}"
-    before = hashes(workspace.root)
     with _runner(workspace.root, f"  runner: dask\n  dask_address: {address}\n"):
-        forget(workspace.root, "gate")
-        forget(workspace.root, "evaluate")
-        said = cli(workspace.root, "run", code=1)
-    assert f"no Dask scheduler answers at {address}" in said
-    assert run(workspace.root)["ok"]
-    assert hashes(workspace.root) == before
+        said = remake(workspace.root, "evaluate", environment(**served), code=1)
+    assert said.startswith(f"evaluate: params.yaml: compute.dask_address: no Dask scheduler answers at {address}")
+    assert len(said.splitlines()) == 1
+    dvc(workspace.root, "checkout", "evaluate")

@@ -84,7 +84,9 @@ def _kill(process: "subprocess.Popen[bytes]", whom: str) -> list[psutil.Process]
 
 
 @pytest.mark.parametrize(("stage", "whom"), KILLS)
-def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(clone: Path, stage: str, whom: str) -> None:
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
+    clone: Path, served: dict[str, str], stage: str, whom: str
+) -> None:
     before, work = hashes(clone), clone / ".work" / stage
     forget(clone, stage)
     with subprocess.Popen(
@@ -98,7 +100,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(clone: Path, stage: s
     finished = _finished(work)
     trained = {p.parent.name.replace("state", "curve").replace("curve-", "") for p in work.glob("*/state*/*.safe*")}
     with _watching(work) as (chunks, first_steps):
-        assert run(clone, env=environment(clone))["ok"]
+        assert run(clone, env=environment(clone, **served))["ok"]
     assert hashes(clone) == before
     assert not list(work.glob("*/")), "the work folder is cleaned once dvc.lock shows the outputs"
     assert {name: {inode} for name, inode in finished.items()}.items() <= chunks.items(), "no finished chunk is redone"

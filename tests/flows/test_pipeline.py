@@ -16,16 +16,23 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("server"))
-    with prefect_settings(running):
-        yield running
-    running.stop()
+def server(standing: Server) -> Iterator[Server]:
+    with prefect_settings(standing):
+        yield standing
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy in which everything has run once."""
+    root = make_toy(tmp_path_factory.mktemp("toy"))
+    assert set(_states(root).values()) == {"Completed"}
+    return root
 
 
 @pytest.fixture
-def toy(tmp_path: Path) -> Path:
-    return make_toy(tmp_path)
+def toy(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it: nothing in it names the place where it ran."""
+    return Path(shutil.copytree(finished, tmp_path / "toy", symlinks=True))
 
 
 def _states(root: Path) -> dict[str, str]:
@@ -33,26 +40,22 @@ def _states(root: Path) -> dict[str, str]:
 
 
 def test_everything_runs_once_then_is_cached(toy: Path) -> None:
-    assert set(_states(toy).values()) == {"Completed"}
     assert set(_states(toy).values()) == {"Cached"}
     assert versioning.status(toy) == {}
 
 
 def test_a_changed_center_runs_its_own_ingest_and_what_follows(toy: Path) -> None:
-    _states(toy)
     (toy / "incoming" / "a.manifest").write_text("changed\n")
     assert _states(toy) == {"ingest@a": "Completed", "ingest@b": "Cached", "masks": "Completed", "gate": "Completed"}
 
 
 def test_what_follows_an_unchanged_output_is_cached(toy: Path) -> None:
-    _states(toy)
     text = (toy / "dvc.yaml").read_text()
     (toy / "dvc.yaml").write_text(text.replace("cat data/frames/*/x >", "cat  data/frames/*/x >"))
     assert _states(toy) == {"ingest@a": "Cached", "ingest@b": "Cached", "masks": "Completed", "gate": "Cached"}
 
 
 def test_from_a_stage_on_all_run_again_though_nothing_changed(toy: Path) -> None:
-    _states(toy)
 
     def again(start: str) -> dict[str, str]:
         return {o.name: o.state for o in run_pipeline(toy, make_plan(toy, start))}
@@ -63,14 +66,14 @@ def test_from_a_stage_on_all_run_again_though_nothing_changed(toy: Path) -> None
         make_plan(toy, "mask")
 
 
-def test_after_a_plain_repro_nothing_is_left_to_do(toy: Path) -> None:
+def test_after_a_plain_repro_nothing_is_left_to_do(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path)
     for stage in versioning.graph(toy):
         versioning.repro(toy, stage)
     assert set(_states(toy).values()) == {"Cached"}
 
 
 def test_a_failed_stage_stops_only_what_needs_it(toy: Path) -> None:
-    _states(toy)
     (toy / "broken").touch()
     (toy / "incoming" / "a.manifest").write_text("changed\n")
     assert _states(toy) == {"ingest@a": "Completed", "ingest@b": "Cached", "masks": "Completed", "gate": "Failed"}
@@ -80,7 +83,6 @@ def test_a_failed_stage_stops_only_what_needs_it(toy: Path) -> None:
 
 def test_an_ingest_without_raw_files_is_never_called(toy: Path) -> None:
     """A clone has manifests and can restore frames, but has no raw files: a stale ingest must not delete its frames."""
-    _states(toy)
     shutil.rmtree(toy / "incoming" / "a")
     chain = (toy / "dvc.yaml").read_text().replace("cp incoming/", "cp  incoming/")
     (toy / "dvc.yaml").write_text(chain)
@@ -92,7 +94,6 @@ def test_an_ingest_without_raw_files_is_never_called(toy: Path) -> None:
 
 
 def test_lost_frames_without_raw_files_come_back_from_the_cache(toy: Path) -> None:
-    _states(toy)
     shutil.rmtree(toy / "incoming" / "a")
     shutil.rmtree(toy / "data")
     assert _states(toy)["ingest@a"] == "Cached"
@@ -102,11 +103,15 @@ def test_lost_frames_without_raw_files_come_back_from_the_cache(toy: Path) -> No
 def test_states_are_task_runs_on_the_server(toy: Path, server: Server) -> None:
     import json
     import urllib.request
+    from datetime import UTC, datetime
 
+    began = datetime.now(UTC).isoformat()
+    (toy / "incoming" / "a.manifest").write_text("changed\n")
     _states(toy)
     _states(toy)
+    since = json.dumps({"task_runs": {"start_time": {"after_": began}}}).encode()
     request = urllib.request.Request(
-        f"{server.url}/task_runs/filter", data=b"{}", headers={"content-type": "application/json"}
+        f"{server.url}/task_runs/filter", data=since, headers={"content-type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         runs = json.load(answer)

@@ -66,18 +66,22 @@ def test_edited_code_makes_its_own_stage_stale_and_what_follows(workspace: Works
     }
 
 
-def test_a_run_with_edited_code_runs_that_stage_alone(workspace: Workspace, other_code: Path) -> None:
+def test_a_run_with_edited_code_runs_that_stage_alone(
+    workspace: Workspace, other_code: Path, served: dict[str, str]
+) -> None:
     _edit(other_code, "fetalflex/quality/gate.py")
     before = hashes(workspace.root)
     for code in (other_code, ROOT):
-        found = states(run(workspace.root, env=environment(code)))
+        found = states(run(workspace.root, env=environment(code, **served)))
         assert found.pop("gate") == "Completed"
         assert set(found.values()) == {"Cached"}
     assert hashes(workspace.root) == before
     assert git(workspace.root, "status", "--porcelain") == "", "the former code gives the former dvc.lock"
 
 
-def test_a_clone_uses_pulled_frames_and_never_ingests(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_clone_uses_pulled_frames_and_never_ingests(
+    workspace: Workspace, served: dict[str, str], tmp_path: Path
+) -> None:
     """In the clone raw files are absent, and both ingests are stale: another key, another profile."""
     store, clone = tmp_path / "store", tmp_path / "clone"
     dvc(workspace.root, "remote", "add", "--local", "--default", "store", str(store))
@@ -89,7 +93,7 @@ def test_a_clone_uses_pulled_frames_and_never_ingests(workspace: Workspace, tmp_
     for name in ("phantom-tiny-a", "phantom-tiny-b"):
         (clone / "centers" / f"{name}.yaml").write_text("title: A hospital elsewhere\nlicence: none\n")
     commit(clone, "Centers whose raw files lie elsewhere")
-    found = run(clone, env=environment(FETALFLEX_KEY="0123456789abcdef0123456789abcdef"))
+    found = run(clone, env=environment(FETALFLEX_KEY="0123456789abcdef0123456789abcdef", **served))
     assert set(states(found).values()) == {"Cached"}
     said = {s["name"]: s["message"] for s in found["stages"]}
     assert said["ingest@phantom-tiny-a"] == "raw files are absent here: the versioned output is used"

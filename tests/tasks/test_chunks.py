@@ -18,11 +18,9 @@ from tasks.workspace import load_params
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("server"))
-    with prefect_settings(running):
-        yield running
-    running.stop()
+def server(standing: Server) -> Iterator[Server]:
+    with prefect_settings(standing):
+        yield standing
 
 
 @pytest.fixture

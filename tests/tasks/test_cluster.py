@@ -1,10 +1,12 @@
 """Chunks on Dask: the same bytes whatever the number of workers; a worker that is killed costs its chunk, once."""
 
 import hashlib
+import logging
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect import flow
@@ -12,9 +14,11 @@ from prefect import flow
 from fetalflex.artifacts import tree_sha256
 from fetalflex.params import read_params
 from tasks.chunks import map_chunks, task_runner
+from tasks.cluster import _local_cluster
 from tasks.server import Server, prefect_settings
 from tasks.stage import StageRun
 from tasks.workspace import create_workspace
+from tests.flows.chain import wait_for
 
 pytest.importorskip("prefect_dask", reason="the extra dask is not installed: pip install 'fetalflex[dask]'")
 pytestmark = [
@@ -25,19 +29,27 @@ NAMES = [f"{n:02d}" for n in range(8)]
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def root(standing: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("cluster") / "ws"
     create_workspace(place, "tiny")
-    running = Server(place)
-    with prefect_settings(running):
+    with prefect_settings(standing):
         yield place
-    running.stop()
 
 
-def _run(root: Path, workers: int, deadly: str = "") -> tuple[str, list[str]]:
-    """Make all chunks on a cluster of processes; return their hash, and the journal of makings."""
+@pytest.fixture(scope="module")
+def cluster(root: Path) -> Iterator[Any]:
+    """A cluster of one worker, which grows: each new process takes seconds to start."""
+    from distributed import LocalCluster
+
+    options = _local_cluster(1, root) | {"silence_logs": logging.CRITICAL}
+    with LocalCluster(**options) as running:
+        yield running
+
+
+def _run(root: Path, workers: int, address: str | None = None, deadly: str = "") -> tuple[str, list[str]]:
+    """Make all chunks on a cluster, one of its own where no address is given; return their hash, and the journal."""
     params = read_params(root / "params.yaml")
-    compute = params.compute.model_copy(update={"runner": "dask", "workers": workers})
+    compute = params.compute.model_copy(update={"runner": "dask", "workers": workers, "dask_address": address})
     run = StageRun("toy", root, root / ".work" / f"toy-{workers}{deadly}", params, "key", (), ())
     run.work.mkdir(parents=True)
     journal = run.work / "journal"
@@ -58,9 +70,15 @@ def _run(root: Path, workers: int, deadly: str = "") -> tuple[str, list[str]]:
     return tree_sha256(sorted((run.work / "chunks").iterdir())), sorted(journal.read_text().split())
 
 
-def test_chunks_are_the_same_bytes_with_one_two_and_four_workers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_are_the_same_bytes_with_one_two_and_four_workers(
+    root: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(root)
-    found = [_run(root, workers) for workers in (1, 2, 4)]
+    found = []
+    for workers in (1, 2, 4):
+        cluster.scale(workers)
+        assert wait_for(lambda count=workers: len(cluster.scheduler.workers) == count)  # type: ignore[misc]
+        found.append(_run(root, workers, cluster.scheduler_address))
     assert {digest for digest, _ in found} == {found[0][0]}
     assert all(journal == NAMES for _, journal in found), "every chunk is made once"
 
