@@ -174,7 +174,7 @@ def test_a_release_killed_while_it_pushes_shows_nothing_and_made_again_has_the_c
     assert 0 < made.accepted < made.images
     assert not (dataset / ".work" / "release").exists()
     assert "rejects" not in repository.tag_message(dataset, "v2")
-    assert client.get_registered_model(tracking.REGISTERED).aliases["champion"] == made.version
+    assert str(client.get_registered_model(tracking.REGISTERED).aliases["champion"]) == made.version
     assert client.get_model_version(tracking.REGISTERED, made.version).tags["release.v2"] == "accepted"
     assert passing == repository.git(dataset, "rev-parse", "v2^").strip()
 
