@@ -28,6 +28,7 @@ from fetalflex.quality.fidelity.measures import MS_SSIM, of_encoder, of_looks
 from fetalflex.quality.fidelity.sides import Side
 
 SIDE, WIDTH, PER_PATIENT = 64, 2048, 5
+ENCODERS = ("inception", "aligner", "texture")
 
 
 @dataclass
@@ -61,7 +62,7 @@ def forward_only(encoder: Encoder, images: np.ndarray) -> None:
 def features(workspace: Path, count: int) -> None:
     """Print, per encoder, the processor's time for kept features over that of the forward passes, and again kept."""
     images = np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE)).astype(np.uint8)
-    for name in ("inception", "aligner", "texture"):
+    for name in ENCODERS:
         encoder = open_encoder(name, workspace / "models" / "aligner")
         forward_only(encoder, images[:BATCH])
         turns = [_turn(encoder, images) for _ in range(3)]

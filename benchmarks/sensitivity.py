@@ -1,6 +1,6 @@
 """Do the scores see faults? Each is injected at three strengths into real held-out images, and its score measured.
 
-    python -m benchmarks.sensitivity --workspace WORKSPACE [--images 160] [--only blur]
+    python -m benchmarks.sensitivity --workspace WORKSPACE [--images 160] [--only blur noise]
 
 The test patients of a workspace are cut in two: one half stands for real images, the other, clean or with a fault, for
 synthetic ones; layouts are the experts' own, limits and copies come of the training patients. A row of the table per
@@ -32,7 +32,7 @@ from fetalflex.quality.features.cache import CachedEncoder
 from fetalflex.quality.features.registry import open_encoder
 from fetalflex.quality.fidelity.looks import looks
 from fetalflex.quality.fidelity.measure import Figure, Plan, figure
-from fetalflex.quality.fidelity.measures import of_encoder
+from fetalflex.quality.fidelity.measures import MS_SSIM, Measure, of_encoder
 from fetalflex.quality.fidelity.sides import Side
 from fetalflex.quality.gate import decide
 from fetalflex.quality.plausibility.checks import Limits, Pictures, failures, learn_limits
@@ -57,11 +57,15 @@ class Release:
 
 @dataclass(frozen=True)
 class Fault:
-    """Strengths by name, each makes a release of a clean one; the matching score, and whether the fault raises it."""
+    """Strengths by name, each makes a release of a clean one; the matching score, and whether the fault raises it.
+
+    `also_kid`: at the strongest the gate is asked about KID as well.
+    """
 
     strengths: dict[str, Callable[[Release], Release]]
     score: str
     rises: bool
+    also_kid: bool = False
 
 
 class Bench:
@@ -92,24 +96,22 @@ class Bench:
 
     def measure(self, score: str, release: Release) -> tuple[Figure, dict[str, Any]]:
         """Return the figure of a score, and per image what the gate asks about it."""
-        if score in ("kid", "coverage"):
-            return self._distance(score, release), {}
+        if score == "kid":
+            rows = {"inception": self.encoder("inception").features}
+            return self._between(of_encoder("inception")[0], release, rows), {}
+        if score == "ms_ssim":
+            return self._between(MS_SSIM, release, {}), {}
         if score == "dice.head":
             return self._control(release)
         if score == "near_copy_fraction":
             return self._copies(release)
         return self._checks(release)
 
-    def _distance(self, score: str, release: Release) -> Figure:
-        measure = next(m for m in of_encoder("inception") if m.name == score)
-        sides = (self._side(self.real), self._side(release.asked, release.images), None)
+    def _between(
+        self, measure: Measure, release: Release, encoders: dict[str, Callable[[Images], np.ndarray]]
+    ) -> Figure:
+        sides = (_side(self.real, self.real.images, encoders), _side(release.asked, release.images, encoders), None)
         return figure(measure, sides, Plan(("inception",), DRAWS, SEED))
-
-    def _side(self, cases: Cases, images: Images | None = None) -> Side:
-        images = cases.images if images is None else images
-        planes = np.array([PLANE_NAMES[int(p)] for p in cases.planes])
-        rows = {"inception": self.encoder("inception").features(images)}
-        return Side(images, rows, looks(images), patient_names(cases), planes, cases.centers.astype(np.str_))
 
     def _control(self, release: Release) -> tuple[Figure, dict[str, Any]]:
         kinds = np.where(release.asked.sources == EXPERT, AS_MASK, 0)
@@ -148,6 +150,12 @@ def _half(test: Cases) -> np.ndarray:
     names = patient_names(test)
     patients = generator(SEED, "halves").permutation(np.unique(names))
     return np.isin(names, patients[: len(patients) // 2])
+
+
+def _side(cases: Cases, images: Images, encoders: dict[str, Callable[[Images], np.ndarray]]) -> Side:
+    planes = np.array([PLANE_NAMES[int(p)] for p in cases.planes])
+    rows = {name: features(images) for name, features in encoders.items()}
+    return Side(images, rows, looks(images), patient_names(cases), planes, cases.centers.astype(np.str_))
 
 
 def _picked(cases: Cases, count: int) -> Cases:
@@ -268,15 +276,15 @@ def faults(training: Images) -> dict[str, Fault]:
         "blur": Fault({f"{s} px": each(blur(s), "blur") for s in (0.5, 1.0, 2.0)}, "kid", True),
         "noise": Fault({f"{s} grey levels": each(noise(s), "noise") for s in (5, 10, 20)}, "kid", True),
         "wrong sector": Fault(
-            {f"tilted {s} degrees": each(turned(s), "turn") for s in (5, 15, 30)}, "implausible_fraction", True
+            {f"tilted {s} degrees": each(turned(s), "turn") for s in (5, 15, 30)}, "implausible_fraction", True, True
         ),
         "wrong plane": Fault({f"{s:.0%} of images": other_plane(s) for s in shares}, "dice.head", False),
-        "mode collapse": Fault({f"{s:.0%} one image": repeated(s) for s in shares}, "coverage", False),
+        "mode collapse": Fault({f"{s:.0%} one image": repeated(s) for s in shares}, "ms_ssim", True, True),
         "layout ignored": Fault({f"{s:.0%} of images": other_layout(s) for s in shares}, "dice.head", False),
         "training copies": Fault(
             {f"{s:.0%} of images": copied(s, training) for s in (0.02, 0.05, 0.1)}, "near_copy_fraction", True
         ),
-        "text": Fault({f"{s} px": each(written(s), "text") for s in (6, 8, 12)}, "implausible_fraction", True),
+        "text": Fault({f"{s} px": each(written(s), "text") for s in (6, 8, 12)}, "implausible_fraction", True, True),
     }
 
 
@@ -297,13 +305,13 @@ def verdict(figures: list[Figure], columns: dict[str, Any], faulty: np.ndarray) 
     return "; ".join(told) or "nothing"
 
 
-def table(bench: Bench, only: str | None) -> Iterator[str]:
+def table(bench: Bench, only: list[str]) -> Iterator[str]:
     """Yield the table's lines."""
     yield "| fault | strength | score | clean | injected | apart | the gate rejects |"
     yield "|---|---|---|---|---|---|---|"
     start = bench.clean()
     for name, fault in faults(bench.train.images).items():
-        if only not in (None, name):
+        if only and name not in only:
             continue
         before, columns = bench.measure(fault.score, start)
         start_of_line = f"| `{fault.score}` | {_told(before)}"
@@ -312,7 +320,8 @@ def table(bench: Bench, only: str | None) -> Iterator[str]:
             release = change(start)
             after, columns = bench.measure(fault.score, release)
             apart = after.low > before.high if fault.rises else after.high < before.low
-            figures = [after] if fault.score != "coverage" else [after, bench.measure("kid", release)[0]]
+            strongest = strength == list(fault.strengths)[-1]
+            figures = [after, bench.measure("kid", release)[0]] if fault.also_kid and strongest else [after]
             said = verdict(figures, columns, release.faulty)
             seen = "yes" if apart else "**no**"
             yield f"| {name} | {strength} {start_of_line} | {_told(after)} | {seen} | {said} |"
@@ -327,7 +336,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--images", type=int, default=160)
-    parser.add_argument("--only")
+    parser.add_argument("--only", nargs="*", default=[], help="faults; all where none is named")
     found = parser.parse_args()
     bench = Bench(found.workspace, found.images)
     print(f"real {len(bench.real)}, made of {len(bench.made)}, training {len(bench.train)}", flush=True)
