@@ -21,6 +21,7 @@ from fetalflex.quality.fidelity.sample import Sample
 
 HALVINGS = 20  # random halvings of both samples; each gives two distances
 LARGE, LARGE_HALVINGS = 2000, 2  # images of the smaller side from which fewer halvings are as exact
+RELABELLINGS = 199  # of patients, where the interval's lower end is near 0; not done beyond `LARGE` images
 _BLOCK = 4096
 _RANK = 1e-10  # of the largest eigenvalue: below is no direction
 
@@ -135,8 +136,51 @@ def distances(real: Sample, synthetic: Sample, rng: np.random.Generator, *, inte
     # twice: v = s / n + 2 c / n^2 for s / n + c / n^2. It is 2 s / n + 8 c / n^2 in halves, so 3/2 v - v_half / 4.
     once = _variances(whole, numbers)
     variance = max(1.5 * once - float(np.mean([f[1] for f in found])) / 4, once / 2)
-    reach = float(student.ppf((1 + LEVEL) / 2, min(counts) - 1)) * variance**0.5
-    return Distances(whole.value, Interval(value, value - reach, value + reach))
+    times = float(student.ppf((1 + LEVEL) / 2, min(counts) - 1))
+    reach, shift = _wilson(times, variance, _slope(found) / 2)
+    # Near equal distributions the influences vanish and the interval is too narrow. No distance is below 0, and where
+    # patients could as well have been dealt out at random, 0 is not excluded.
+    low, high = value + shift - reach, max(value + shift + reach, 0.0)
+    if 0 < low < 2 * reach and max(map(len, sides)) <= LARGE and _could_be_equal(real, synthetic, whole.value, rng):
+        low = 0.0
+    return Distances(whole.value, Interval(value, low, high))
+
+
+def _slope(found: list[tuple[float, float]]) -> float:
+    """Return by how much the variance grows with the distance, from those of the halves; never below 0."""
+    values, variances = np.array(found).T
+    spread = values - values.mean()
+    return max(float(spread @ variances) / max(float(spread @ spread), 1e-30), 0.0)
+
+
+def _wilson(times: float, variance: float, slope: float) -> tuple[float, float]:
+    """Return an interval's reach, and by how much its middle lies above the estimate.
+
+    An estimate that came out small has a small variance, too: what is looked for are the distances t that the estimate
+    lies within `times` deviations of *their* variance, v + slope (t - estimate). Source: Wilson 1927 (JASA 22), for
+    another variance that is linear in what is estimated.
+    """
+    shift = times**2 * slope / 2
+    return (shift**2 + times**2 * variance) ** 0.5, shift
+
+
+def _could_be_equal(real: Sample, synthetic: Sample, found: float, rng: np.random.Generator) -> bool:
+    """Whether the plain distance is usual among those of patients dealt out anew: a permutation test at 5 %."""
+    features = np.concatenate([real.features, synthetic.features])
+    first, second = (cluster_numbers(side.clusters) for side in (real, synthetic))
+    count = int(first.max()) + 1
+    numbers = np.concatenate([first, second + count])
+    total, larger, most = int(numbers.max()) + 1, 0, (1 - LEVEL) * (RELABELLINGS + 1)
+    for _ in range(RELABELLINGS):
+        chosen = np.zeros(total, bool)
+        chosen[rng.permutation(total)[:count]] = True
+        inside = chosen[numbers]
+        dealt = [np.nonzero(side)[0] for side in (inside, ~inside)]
+        if min(map(len, dealt)) >= 2:
+            larger += _distance(*(_Rows(features, rows) for rows in dealt)) >= found
+        if larger + 1 > most:
+            return True
+    return False
 
 
 def corrected(real: Sample, synthetic: Sample, rng: np.random.Generator) -> Interval:

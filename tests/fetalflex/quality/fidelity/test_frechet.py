@@ -74,6 +74,15 @@ def test_the_corrected_interval_covers_the_true_distance(cluster):
     assert np.mean([i.value for i in found]) == pytest.approx(0.64, abs=3 * spread / np.sqrt(120))
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.3])
+def test_the_interval_covers_distances_of_and_near_zero(shift):
+    rng = generator(13)
+    moved = np.array([shift, 0, 0, 0])
+    found = [corrected(drawn(rng, 0 * moved, n=100, d=4), drawn(rng, moved, n=100, d=4), rng) for _ in range(60)]
+    assert 0.88 <= np.mean([i.low <= shift**2 <= i.high for i in found]) <= 1
+    assert all(i.high >= 0 for i in found)
+
+
 def test_the_plain_figure_is_biased_upwards_and_the_corrected_is_not():
     rng = generator(5)
     pairs = [(drawn(rng, 0.0, n=60), drawn(rng, 0.0, n=60)) for _ in range(30)]
