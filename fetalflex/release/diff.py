@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from fetalflex.release.manifest import Manifest
 
-Verdict = Literal["same", "apart", "overlap", "not comparable"]
+Verdict = Literal["same", "apart", "overlap", "not comparable", "not measured"]
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,11 @@ def _figures(side: Side) -> dict[str, Mapping[str, Any]]:
         if isinstance(row.get("found"), Mapping):
             found[f"found, {row['anomaly']}"] = row["found"]
     for row in side.downstream.get("results") or ():
-        if row.get("difference") is not None:
+        # The asked question alone, per task: rivals and controls are other rows of the same model and metric.
+        told = (row.get("arm", "real+synthetic"), row.get("against", "real"), row.get("test", "all"))
+        if row.get("difference") is not None and told == ("real+synthetic", "real", "all"):
             gain = {"value": row["difference"], "low": row["difference_low"], "high": row["difference_high"]}
-            found[f"gain, {row['model']} {row['metric']}"] = gain
+            found[f"gain, {row.get('task', 'plane')}: {row['model']} {row['metric']}"] = gain
     copies = (side.quality.get("privacy") or {}).get("near_copy_fraction")
     return found | ({} if copies is None else {"near-copy fraction": {"value": copies}})
 
@@ -129,6 +131,8 @@ def _triple(row: Mapping[str, Any] | None) -> tuple[float, float | None, float |
 
 
 def _verdict(name: str, one: Any, two: Any, same_encoder: bool) -> Verdict:
+    if one is None and two is None:
+        return "not measured"
     if one is None or two is None:
         return "not comparable"
     if one == two:

@@ -43,6 +43,29 @@ def test_changed_parameters_and_code_are_named_one_by_one() -> None:
     assert found.counts["training images of n"] == (9, 9)
 
 
+def test_only_the_asked_question_of_the_evaluation_is_a_gain() -> None:
+    def row(arm: str, task: str, difference: float) -> dict[str, Any]:
+        told = {"model": "resnet", "metric": "auc", "against": "real", "test": "all"}
+        limits = {"difference_low": difference - 0.01, "difference_high": difference + 0.01}
+        return {**told, **limits, "arm": arm, "task": task, "difference": difference}
+
+    rows = [
+        row("real+synthetic", "plane", 0.1),
+        row("real+synthetic", "anomaly", 0.2),
+        row("real+augmentation", "plane", 9),
+    ]
+    side = Side(manifest(), {}, {}, {"results": rows})
+    found = {f.name: f.before and f.before[0] for f in compare(side, side).figures}
+    assert found == {"gain, plane: resnet auc": 0.1, "gain, anomaly: resnet auc": 0.2}
+
+
+def test_figures_that_lie_apart_come_first_and_equal_ones_are_folded() -> None:
+    one, two = _side("v1", (0.1, 0.05, 0.15), (0.5, 0.4, 0.6)), _side("v2", (0.1, 0.05, 0.15), (0.9, 0.8, 1.0))
+    page = render(compare(one, two), (None, None))
+    assert page.index("dice, overall") < page.index("<details>") < page.index("<td>kid</td>")
+    assert "1 figure the same" in page
+
+
 def test_the_page_shows_both_sheets_and_escapes_what_it_is_told() -> None:
     side = Side(manifest(), {"x": "<script>"}, {}, {})
     found = compare(side, Side(manifest(tag="v2"), {"x": "y"}, {}, {}))
