@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from fetalflex.artifacts import atomic
 from fetalflex.errors import StageError, WorkspaceError
 from tasks.process import die_with_parent
 from tasks.progress import terminal_environment
@@ -230,6 +231,15 @@ def pull(root: Path, *targets: str) -> None:
 def collect_garbage(root: Path) -> None:
     """Remove from cache and remote every object that neither this tree nor a git tag of it uses."""
     _dvc(root, "gc", "--workspace", "--all-tags", "--cloud", "--force", "--quiet")
+
+
+def forget(root: Path, stage: str) -> None:
+    """Take a stage that has left the chain out of dvc.lock."""
+    path = root / "dvc.lock"
+    entries = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    if (entries or {}).get("stages", {}).pop(stage, None) is not None:
+        with atomic(path) as partial:
+            partial.write_text(yaml.safe_dump(entries, sort_keys=False))
 
 
 def locked(root: Path) -> list[str]:

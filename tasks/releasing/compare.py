@@ -8,6 +8,7 @@ import yaml
 
 from fetalflex import tables
 from fetalflex.artifacts import atomic, read_json
+from fetalflex.errors import UsageError
 from fetalflex.quality.gate import decide
 from fetalflex.release.diff import Diff, Side, compare
 from fetalflex.release.diff_page import render
@@ -32,7 +33,9 @@ def diff_releases(root: Path, before: str, after: str) -> tuple[Diff, Path]:
 
 
 def _read(root: Path, tag: str) -> tuple[Side, bytes | None]:
-    """Return what is compared of a release, and its sheet."""
+    """Return what is compared of a release, and its sheet. Raises: UsageError where it was withdrawn."""
+    if gone := withdrawn_for(root, tag):
+        raise UsageError(f"release {tag} cannot be compared: {gone}, and its data were removed")
     sheet = (FILES / SHEET).as_posix()
     with clone_at(root, repository.need_tag(root, tag), "diff", versioning.cache_folder(root)) as tree:
         manifest = read_manifest(tree)

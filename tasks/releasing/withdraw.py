@@ -82,6 +82,7 @@ def remove_center(root: Path, center: str, found: list[Effect]) -> None:
             known["releases"].setdefault(effect.tag, {"center": center, "images": effect.images})
     write_json(path, known)
     _forget_in_params(root, center)
+    versioning.forget(root, f"ingest@{center}")  # DVC keeps what it once ran: a release would look for its frames
     shutil.rmtree(raw_folder(root, center), ignore_errors=True)
     for file in (manifest_path(root, center), *(root / "centers").glob(f"{center}.*")):
         file.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from fetalflex.errors import UsageError, WorkspaceError
 from flows.cli import app
-from tasks import repository, tracking
+from tasks import repository, tracking, versioning
 from tasks.releasing.compare import backfill, diff_releases
 from tasks.releasing.make import Released, make_release
 from tasks.releasing.verify import verify_release
@@ -200,6 +200,8 @@ def test_a_withdrawn_center_takes_its_releases_and_their_objects_with_it(
     places = [p / "files/md5" / md5[:2] / md5[2:] for p in (dataset / ".dvc/cache", dataset.parent / "remote")]
     assert all(p.is_file() for p in places)
     remove_center(dataset, center, found)
+    assert f"ingest@{center}" not in versioning.locked(dataset)
+    assert "ingest@phantom-tiny-a" in versioning.locked(dataset)
     (dataset / "dvc.lock").unlink()  # stands for the chain without the center: nothing of it is needed any more
     shutil.rmtree(dataset / "models")
     commit(dataset, "Without it")
@@ -210,5 +212,7 @@ def test_a_withdrawn_center_takes_its_releases_and_their_objects_with_it(
     proof = verify_release(dataset, "v1", 1, 0)
     assert not proof.ok
     assert proof.withdrawn == f"withdrawn: center {center} has left the dataset"
+    with pytest.raises(UsageError, match="release v1 cannot be compared: withdrawn"):
+        diff_releases(dataset, "v1", "v2")
     with pytest.raises(UsageError, match="is the only one that trains"):
         check_withdrawal(dataset, "phantom-tiny-a")
