@@ -28,6 +28,7 @@ CANDIDATES = 6  # training images that are looked at in detail, of each of the t
 _BLURRED = 16  # side of the blurred pixels
 _ZOOM = 0.9  # a crop keeps about that much of the side: centre and corners stand in the list beside the whole
 _PAIRS = 256  # compared at once
+_QUERIES = 256  # looked up at once: their likeness to every training image, six zooms, both ways, is held together
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,17 @@ class Search:
         """Look each query uint8 [N, S, S] up. Raises: TooFewCasesError where there is none."""
         if not len(queries):
             raise TooFewCasesError("privacy: no query image; expected at least one")
+        parts = [self._find(queries[start : start + _QUERIES]) for start in range(0, len(queries), _QUERIES)]
+
+        def column(name: str) -> Array:
+            return np.concatenate([getattr(part, name) for part in parts])
+
+        return Found(
+            column("by_feature"), column("distance"), column("by_detail"), column("correlation"), column("mirrored"),
+            self.limit,
+        )  # fmt: skip
+
+    def _find(self, queries: Images) -> Found:
         flipped = np.ascontiguousarray(queries[:, :, ::-1])
         alike = np.stack([self.encode(side) @ self.features.T for side in (queries, flipped)])
         blurred = np.stack([(_blurred(side) @ self._blurred.transpose(0, 2, 1)).max(0) for side in (queries, flipped)])

@@ -41,6 +41,14 @@ def test_a_black_image_is_no_copy():
     assert not found.near_copy
 
 
+def test_more_images_than_are_looked_up_at_once_are_all_found(monkeypatch):
+    whole = SEARCH.find(TRAINING.images[:7])
+    monkeypatch.setattr("fetalflex.quality.privacy.nearest._QUERIES", 3)
+    found = SEARCH.find(TRAINING.images[:7])
+    assert found.by_detail.tolist() == whole.by_detail.tolist() == list(range(7))
+    assert found.correlation == pytest.approx(whole.correlation, abs=1e-4)
+
+
 def test_an_image_is_judged_alike_in_any_company():
     queries = np.concatenate([TRAINING.images[:3], pictures(3, 8)])
     alone = [nearest_training(SEARCH, queries[i : i + 1], np.array([i]))[0] for i in range(6)]
