@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from fetalflex.artifacts import tree_sha256
+from fetalflex.errors import WorkspaceError
 from tasks.stage import StageRun
 from tasks.workspace import git_commit, state_folder
 
@@ -19,6 +21,8 @@ EXPERIMENT = "fetalflex"
 REGISTERED = "fetalflex-generator"
 PARENT = "FETALFLEX_PARENT_RUN"
 _BATCH = 500
+# A server that is gone is given up after half a minute, not after MLflow's own five minutes for every call.
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
 
 
 @contextmanager
@@ -175,7 +179,31 @@ def stage_run(run: StageRun, params: Mapping[str, Any]) -> Iterator[Tracker]:
 
 
 @contextmanager
+def _answering(root: Path) -> Iterator[None]:
+    """Turn MLflow's word for a server that does not answer into one line. Raises: WorkspaceError."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        # MLflow has no class for it; of a refusal the text goes on with an error code.
+        if not str(error).startswith("API request to http") or " failed with " not in str(error):
+            raise
+        place = urlsplit(tracking_uri(root))
+        raise WorkspaceError(
+            f"MLflow at {place.hostname}:{place.port} does not answer any more: look after the server, or unset "
+            "MLFLOW_TRACKING_URI to track inside the workspace; then 'fetalflex run' goes on where it stopped"
+        ) from error
+
+
+@contextmanager
 def _run(root: Path, name: str, parent: str | None, tags: Mapping[str, str]) -> Iterator[str]:
+    """Yield the id of a new MLflow run. Raises: WorkspaceError where the server does not answer."""
+    with _answering(root):
+        yield from _open_run(root, name, parent, tags)
+
+
+def _open_run(root: Path, name: str, parent: str | None, tags: Mapping[str, str]) -> Iterator[str]:
     client, experiment = _client(root), _experiment(root)
     # A run whose process was killed stays RUNNING for ever: the next one of its stage closes it.
     for old in client.search_runs([experiment], f"tags.stage = '{name}' and attributes.status = 'RUNNING'"):
@@ -193,6 +221,8 @@ def _run(root: Path, name: str, parent: str | None, tags: Mapping[str, str]) -> 
 def _client(root: Path) -> Any:
     from mlflow.tracking import MlflowClient
 
+    for setting, value in _PATIENCE.items():
+        os.environ.setdefault(setting, value)
     return MlflowClient(tracking_uri(root))
 
 
