@@ -7,17 +7,21 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from fetalflex.errors import WorkspaceError
 from tasks.process import die_with_parent
+from tasks.progress import console
 from tasks.workspace import state_folder
 
+RESTARTS = 3  # of a server that ended by itself
 START_LIMIT_S = 300.0  # only on a machine with far too much to do; a server that ended is seen at once
 
 
@@ -57,13 +61,38 @@ class UvicornProcess:
         self.port = port
         self.page = f"http://127.0.0.1:{port}"
         self._log = state_folder(root) / f"{self.name.lower()}-server.log"
-        with self._log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "uvicorn", *app.split(), "--host", "127.0.0.1", "--port", str(port),
-                 "--log-level", "warning"],
-                env=environment, stdout=log, stderr=log, preexec_fn=die_with_parent,
+        self._command = [
+            sys.executable, "-m", "uvicorn", *app.split(), "--host", "127.0.0.1", "--port", str(port),
+            "--log-level", "warning",
+        ]  # fmt: skip
+        self._environment = environment
+        self.process = self._start("w")
+
+    def _start(self, mode: Literal["w", "a"]) -> subprocess.Popen[bytes]:
+        with self._log.open(mode) as log:
+            return subprocess.Popen(
+                self._command, env=self._environment, stdout=log, stderr=log, preexec_fn=die_with_parent,
                 start_new_session=True,  # Ctrl-C is for the run, which still has a last state to report
             )  # fmt: skip
+
+    def keep(self, ended: threading.Event) -> None:
+        """Start the server again where it ended by itself (the system kills for want of memory), until `ended` is set.
+
+        Its clients ask again for a minute, so a run goes on. A server that never answered, or ends again and again,
+        stays down.
+        """
+        try:
+            self.wait()
+        except WorkspaceError:  # whoever waits for it says so
+            return
+        for _ in range(RESTARTS):
+            while self.process.poll() is None:
+                if ended.wait(1.0):
+                    return
+            if ended.is_set():
+                return
+            console.print(f"{self.name}'s server ended by itself (.fetalflex/{self._log.name}): started again")
+            self.process = self._start("a")
 
     def wait(self) -> None:
         """Return when the server answers. Raises: WorkspaceError where it does not."""
@@ -109,13 +138,17 @@ def shared_server(root: Path, port: int | None = None) -> Iterator[Server | None
     if os.environ.get("PREFECT_API_URL"):
         yield None
         return
-    server = Server(root, port)
+    server, ended = Server(root, port), threading.Event()
+    keeper = threading.Thread(target=server.keep, args=(ended,), daemon=True)
+    keeper.start()
     os.environ.update(prefect_environment(root) | {"PREFECT_API_URL": server.url})
     try:
         yield server
     finally:
         del os.environ["PREFECT_API_URL"]
+        ended.set()
         server.stop()
+        keeper.join()
 
 
 @contextmanager

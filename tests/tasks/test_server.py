@@ -1,0 +1,41 @@
+"""The Prefect server that a run starts for itself."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fetalflex.errors import WorkspaceError
+from tasks.server import Server, shared_server
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_server_is_started_again_at_its_address_and_ends_with_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with shared_server(tmp_path) as server:
+        assert server is not None
+        server.wait()
+        first = server.process
+        first.kill()
+        first.wait()
+        while server.process is first:
+            time.sleep(0.05)
+        server.wait()
+        assert os.environ["PREFECT_API_URL"] == server.url
+    assert server.process.poll() is not None
+    assert "PREFECT_API_URL" not in os.environ
+
+
+def test_a_server_that_never_answered_is_an_error_and_is_not_started_again(tmp_path: Path) -> None:
+    broken = Server(tmp_path)
+    first = broken.process
+    first.kill()
+    first.wait()
+    broken.keep(threading.Event())
+    assert broken.process is first
+    with pytest.raises(WorkspaceError, match="Prefect's server did not start; its log"):
+        broken.wait()
