@@ -90,6 +90,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "sample": {
         "normal": "normal images",
+        "unannotated": "further normal images, of planes without a layout in training; none where all have one",
         "abnormal": "images with the anomaly",
         "pairs": "counterfactual pairs (two images each)",
         "anomalies": "which anomalies share the abnormal images and pairs, see below",

@@ -109,10 +109,12 @@ class Sample(_Section):
     which it is blended with the reference.
     What is made: `anomalies` share the abnormal images and pairs by weight. `layouts`: `varied` takes those of training
     cases, moved as one piece, `statistics` draws new anatomy from a model of them wherever a plane has at least
-    `statistics_cases`, `mixed` does so for `statistics_share` of the images.
+    `statistics_cases`, `mixed` does so for `statistics_share` of the images. `unannotated` images are made beside, of
+    the planes of which no training case has a layout: asked by plane, center and age alone, as many of each plane.
     """
 
     normal: Positive = 48
+    unannotated: Annotated[int, Field(ge=0)] = 0
     abnormal: Annotated[int, Field(ge=0)] = 16
     pairs: Annotated[int, Field(ge=0)] = 8
     anomalies: tuple[Anomaly, ...] = (Anomaly(name="ventriculomegaly", severity=(12.0, 18.0)),)

@@ -14,6 +14,7 @@ from fetalflex import rng
 from fetalflex.anatomy.anomalies import ANOMALIES, apply_anomalies
 from fetalflex.anatomy.editing import with_age
 from fetalflex.anatomy.layout import Layout, changed_region
+from fetalflex.anatomy.ontology import PLANE_NAMES
 from fetalflex.anatomy.statistics import FRAMES, PlaneStatistics, draw_layout, fit_statistics, tells_size
 from fetalflex.anatomy.variation import vary_layout
 from fetalflex.dataset import Cases
@@ -22,7 +23,7 @@ from fetalflex.params import Params
 from fetalflex.params_plan import Anomaly, severity_range
 
 Changes = tuple[tuple[str, float], ...]
-VARIED, STATISTICS = "varied", "statistics"
+VARIED, STATISTICS, BARE = "varied", "statistics", "none"
 _TRIES, _STATISTICS_TRIES = 20, 4
 _DIGITS = {"mm": 1, "%": 1, "SD": 2, "ratio": 3, "degrees": 0, "present": 0}
 _AGE_SPREAD_WEEKS = 1.0
@@ -32,8 +33,8 @@ _AGE_SPREAD_WEEKS = 1.0
 class Planned:
     """One image to make, or a pair of them. `changes`: the anomalies (name, severity) between normal and abnormal.
 
-    `source_case` gave the outlines; `layout_source`: `varied` where it gave their sizes and places too, else
-    `statistics`.
+    `source_case` gave the outlines; `layout_source`: `varied` where it gave their sizes and places too, `statistics`
+    where these are new, `none` where it gave plane, center and age alone.
     """
 
     image_id: str
@@ -70,6 +71,20 @@ def plan_images(cases: Cases, params: Params) -> Iterator[Planned]:
                 yield Planned(image_id, kind, normal, source, origin)
             else:
                 yield _abnormal(pool, (image_id, kind), asked[turn], fitting[asked[turn]], random)
+    yield from _unannotated(cases, {layout.plane for layout in pool.layouts.values()}, params)
+
+
+def _unannotated(cases: Cases, annotated: set[str], params: Params) -> Iterator[Planned]:
+    """Yield images of the planes without a layout, plane by plane in turn; none where every plane has one."""
+    members: dict[str, list[int]] = {}
+    for i, plane in enumerate(cases.planes):
+        members.setdefault(PLANE_NAMES[int(plane)], []).append(i)
+    planes = sorted(members.keys() - annotated)
+    for number in range(params.sample.unannotated if planes else 0):
+        image_id = f"{rng.derive_seed(params.data.seed, 'image', 'unannotated', number):016x}"
+        random = rng.generator(params.data.seed, "plan", image_id)
+        position = int(random.choice(members[planes[number % len(planes)]]))
+        yield Planned(image_id, "normal", with_age(cases.layout(position)), str(cases.ids[position]), BARE)
 
 
 def shares(weights: Sequence[float], count: int) -> Iterator[int]:

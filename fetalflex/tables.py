@@ -169,7 +169,7 @@ class Synthetic(dy.Schema):
     second_anomaly = dy.String(nullable=True)
     second_severity = dy.Float64(nullable=True)
     second_severity_unit = dy.String(nullable=True)
-    layout_source = dy.Enum(["varied", "statistics"], nullable=False)
+    layout_source = dy.Enum(["varied", "statistics", "none"], nullable=False)
     layout_normal = dy.String(nullable=True)
     layout = dy.String(nullable=False)
     layout_adapted = dy.String(nullable=False)
@@ -222,6 +222,7 @@ class GeneratedImages(dy.Schema):
 class Scores(dy.Schema):
     """Per-image scores: `reports/scores.parquet`, one row per synthetic image.
 
+    `asked`: structures that the layout asks for; `dice`: null where none of them was, or the judge knows none.
     `measured_severity`: that of the anomaly on the judge's segmentation, null where it could not be measured.
     `nearest_case`: the training image whose detail is most alike (`nearest_correlation`, -1 to 1; `near_copy` where it
     is a copy); `nearest_distance`: cosine distance of aligned features to the nearest training image.
@@ -233,6 +234,7 @@ class Scores(dy.Schema):
     kind = dy.String(nullable=False)
     plane = dy.String(nullable=False)
     center = dy.String(nullable=False)
+    asked = dy.Int32(nullable=False, min=0)
     dice = dy.Float64(nullable=True)
     anomaly = dy.String(nullable=True)
     measured_severity = dy.Float64(nullable=True)

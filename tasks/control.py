@@ -58,7 +58,11 @@ def judge_control(run: StageRun, synthetic: pl.DataFrame, images: Images, test: 
                 _asked(asked, chances > 0.5, known, (spacing, sources)), _marked(test, real > 0.5, known), **options
             )
         ),
-        [*measured, pl.Series("dice", image_means(dice), nan_to_null=True)],
+        [
+            *measured,
+            pl.Series("asked", (kinds > 0).sum(axis=1), dtype=pl.Int32),
+            pl.Series("dice", image_means(dice), nan_to_null=True),
+        ],
     )
 
 

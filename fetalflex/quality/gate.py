@@ -1,7 +1,8 @@
 """The gate: measured figures against the thresholds of `params.yaml`, per release and per image, each with its reason.
 
-A figure that is missing fails its criterion: nothing passes because it was not measured. A release without one accepted
-image fails whatever its thresholds. New thresholds need no new scores.
+A figure that is missing fails its criterion: nothing passes because it was not measured. Only of an image whose layout
+asks for no structure is agreement with it no question. A release without one accepted image fails whatever its
+thresholds. New thresholds need no new scores.
 """
 
 from collections import Counter
@@ -15,6 +16,7 @@ from fetalflex.quality.gate_metrics import DIFFERENCES, IMAGE_METRICS, RATIOS, R
 if TYPE_CHECKING:
     import polars as pl
 
+OF_LAYOUT = ("dice",)  # judged of images alone whose layout asks for something
 Report = Mapping[str, Any]
 Rows = Iterable[Mapping[str, Any]]
 
@@ -118,7 +120,8 @@ def _judge_images(rows: Rows, criteria: tuple[Criterion, ...]) -> dict[str, list
     accepted: list[Any] = []
     rejected: list[Any] = []
     for row in sorted(rows, key=lambda item: str(item["image_id"])):
-        failed = [item for item in (_judge(c, _finite(row.get(c.metric))) for c in criteria) if not item["passed"]]
+        applied = [c for c in criteria if not (c.metric in OF_LAYOUT and row.get("asked") == 0)]
+        failed = [item for item in (_judge(c, _finite(row.get(c.metric))) for c in applied) if not item["passed"]]
         if failed:
             told = "; ".join(_told(item, row) for item in failed)
             rejected.append({"image_id": row["image_id"], "reason": told})

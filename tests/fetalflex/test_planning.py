@@ -194,3 +194,21 @@ def test_a_layout_must_have_all_that_an_anomaly_needs() -> None:
     assert can_show(layout, ["ventriculomegaly", "absent-csp"])
     assert not can_show(layout, ["double-bubble"])
     assert not can_show(layout.without("csp"), ["ventriculomegaly", "absent-csp"])
+
+
+def test_planes_without_a_layout_are_asked_by_plane_center_and_age_alone_as_many_of_each() -> None:
+    sources = MIXED.sources.copy()
+    sources[4:] = 0  # abdomen and femur are not annotated
+    partly = replace(MIXED, sources=sources)
+    plan = list(plan_images(partly, params(normal=6, unannotated=5, abnormal=0, pairs=0)))
+    bare = plan[6:]
+    assert [p.layout.plane for p in bare] == ["abdomen", "femur", "abdomen", "femur", "abdomen"]
+    assert all(not p.layout.objects and p.layout_source == "none" and p.kind == "normal" for p in bare)
+    sources_of = {str(i): (c, a) for i, c, a in zip(MIXED.ids, MIXED.centers, MIXED.ages, strict=True)}
+    assert all((p.layout.center, p.layout.age_weeks) == sources_of[p.source_case] for p in bare)
+    assert {p.layout.plane for p in plan[:6]} == {"transventricular"}
+    assert len({p.image_id for p in plan}) == 11
+
+
+def test_where_every_plane_has_a_layout_nothing_is_made_without_one() -> None:
+    assert len(list(plan_images(MIXED, params(normal=3, unannotated=5, abnormal=0, pairs=0)))) == 3

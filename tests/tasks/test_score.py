@@ -1,12 +1,13 @@
 """The stage `score` from tables and models to its reports, on a workspace of drawn heads."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
 from fetalflex import tables
+from fetalflex.anatomy.layout import Layout
 from fetalflex.anatomy.ontology import structure_index
 from fetalflex.artifacts import picture, read_json
 from fetalflex.params import Gate, Params, Score
@@ -83,9 +84,10 @@ def run(tmp_path_factory):
         for i in range(48)
     ]  # fmt: skip
     tables.write_shard(root / "data/masks/splits.parquet", splits, tables.Splits)
-    tables.write_shard(
-        root / "data/synthetic/images-00.parquet", [synthetic(cases, i, made[i]) for i in range(16)], tables.Synthetic
-    )
+    rows = [synthetic(cases, i, made[i]) for i in range(16)]
+    bare = replace(Layout.from_json(rows[0]["layout"]), objects=()).to_json()
+    rows[0] |= {"layout": bare, "layout_adapted": bare, "layout_source": "none", "agreement": None}
+    tables.write_shard(root / "data/synthetic/images-00.parquet", rows, tables.Synthetic)
     tiny.segmenter("judge").save(root / "models/judge")
     tiny.aligner().save(root / "models/aligner")
     work = root / ".work/score/key"
@@ -119,6 +121,13 @@ def test_every_kind_of_figure_is_in_the_report(scored):
         "canary_recall", "canary_recall.flip", "false_alarms.crop", "membership_auc",
     } <= set(rows)  # fmt: skip
     assert all(is_release_metric(name) for name in rows)
+
+
+def test_an_image_of_which_nothing_was_asked_has_no_dice_and_all_others_have(scored, run):
+    rows = tables.read_shards([run.root / "reports/scores.parquet"], tables.Scores).sort("image_id")
+    assert (rows["asked"][0], rows["dice"][0]) == (0, None)
+    assert (rows["asked"][1:] > 0).all()
+    assert rows["dice"][1:].is_not_null().all()
 
 
 def test_planted_copies_are_found_among_the_synthetic_images(scored, run):

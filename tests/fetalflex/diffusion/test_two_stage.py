@@ -70,6 +70,17 @@ def test_an_image_alone_in_a_padded_batch_is_the_same(name: str, together: dict[
     assert same(alone, together[name])
 
 
+def test_an_image_of_which_nothing_is_asked_is_made_in_one_stage_and_changes_no_other(
+    together: dict[str, SampleResult],
+) -> None:
+    bare = SampleRequest("bare", replace(tiny.layout(16), objects=()))
+    made = {r.image_id: r for r in sampled([bare, *requests()[:3]], **ALL)}
+    assert np.isnan(made["bare"].agreement)
+    assert (made["bare"].rounds, made["bare"].evaluations) == (0, tiny.SAMPLE.coarse_steps)
+    assert made["bare"].image.std() > 0
+    assert all(same(made[name], together[name]) for name in ("n0", "n1", "n2"))
+
+
 @pytest.mark.parametrize("cut", [1, 3, 7])
 def test_split_requests_give_the_same_images(cut: int, together: dict[str, SampleResult]) -> None:
     for part in (requests()[:cut], requests()[cut:]):

@@ -48,6 +48,18 @@ def test_a_reached_threshold_passes_and_a_missed_one_says_what_would_pass():
     assert failed["would_pass_if"] == "dice rises by 0.05 to 0.85"
 
 
+def test_an_image_of_which_no_structure_was_asked_is_not_judged_by_its_layout():
+    rows = [
+        {"image_id": "bare", "asked": 0, "dice": None, "nearest_correlation": 0.2},
+        {"image_id": "copied", "asked": 0, "dice": None, "nearest_correlation": 0.9},
+        {"image_id": "unseen", "asked": 2, "dice": None, "nearest_correlation": 0.2},
+    ]
+    gate = Gate(release=(), image=(at_least("dice", 0.5), at_most("nearest_correlation", 0.5)))
+    images = decide(QUALITY, DOWNSTREAM, rows, gate)["images"]
+    assert images["accepted"] == ["bare"]
+    assert {r["image_id"] for r in images["rejected"]} == {"copied", "unseen"}
+
+
 def test_what_was_not_measured_fails():
     for quality, metric in ((QUALITY, "dice.femur"), ({}, "kid"), (QUALITY, "macro_f1_gain")):
         verdict = decide(quality, DOWNSTREAM, SCORES, Gate(release=(at_least(metric, 0.0),)))
