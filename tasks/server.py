@@ -55,6 +55,7 @@ class UvicornProcess:
 
     name: str
     health: str
+    answered = False  # once, to anybody who waited
 
     def __init__(self, root: Path, app: str, environment: dict[str, str], port: int) -> None:
         """Start it; `wait` before use, so that its seconds pass beside other work."""
@@ -83,8 +84,9 @@ class UvicornProcess:
         """
         try:
             self.wait()
-        except WorkspaceError:  # whoever waits for it says so
-            return
+        except WorkspaceError:
+            if not self.answered:  # whoever waits for it says so
+                return
         for _ in range(RESTARTS):
             while self.process.poll() is None:
                 if ended.wait(1.0):
@@ -100,6 +102,7 @@ class UvicornProcess:
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 with urllib.request.urlopen(f"{self.page}{self.health}", timeout=5):  # noqa: S310 (http on loopback)
+                    self.answered = True
                     return
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.1)
