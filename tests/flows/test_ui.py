@@ -65,7 +65,9 @@ def test_mlflow_shows_runs_metrics_inputs_and_the_model_to_its_page(workspace: W
         assert "kid" in {metric["key"] for metric in runs["score"]["data"]["metrics"]}
         assert runs["train"]["inputs"]["dataset_inputs"]
         files = json.loads(_read(f"{api}/artifacts/list?run_id={runs['pipeline']['info']['run_id']}&path=report"))
-        assert {f["path"] for f in files["files"]} == {"report/index.html", "report/samples.png"}
+        assert {f["path"] for f in files["files"]} == {
+            f"report/{name}" for name in ("index.html", "quality.html", "samples.png")
+        }
         model = json.loads(_read(f"{api}/registered-models/get?name=fetalflex-generator"))["registered_model"]
         assert "candidate" in {alias["alias"] for alias in model["aliases"]}
     finally:
