@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from fetalflex.web.serve import bind
 
@@ -30,7 +30,9 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """A user's window. Any error that the page's own scripts throw, or a refused file, fails the test."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
-    context.set_default_timeout(60_000)  # a busy machine is no verdict
+    # A busy machine is no verdict; what is expected has a limit of its own, five seconds by default.
+    context.set_default_timeout(60_000)
+    expect.set_options(timeout=60_000)
     yield watched(context.new_page())
     context.close()
 
