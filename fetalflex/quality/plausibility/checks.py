@@ -22,7 +22,7 @@ RARELY, MOSTLY = 0.005, 0.98  # share of a center's images that are lit at a pix
 LEAST = 20  # real images of a center below which those of all centers set the limits
 SECTOR, GAP = "sector", "gap"
 # What an eye does not see: where all images of a device are exactly alike, the limits learnt there would be 0.
-LEAST_LIMIT = {SECTOR: 0.25, GAP: 0.02, "saturation": 0.02, "text": 0.001}
+LEAST_LIMIT = {SECTOR: 0.25, GAP: 0.02}
 REASONS: dict[str, str] = {
     "text": "bright isolated strokes, as of burned-in text",
     "grid": "power at the frequencies of a grid in the spectrum",
