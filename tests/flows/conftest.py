@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tasks.server import Server, prefect_environment
 from tests.flows.chain import ROOT, cli, commit, environment, isolated, run
@@ -55,6 +56,18 @@ class Workspace:
     reached: list[str]
 
 
+def _accept_some(root: Path) -> None:
+    """Let the gate accept some images of a preset that shows nothing, and not all: releases need both kinds."""
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    some = {
+        "metric": "nearest_distance",
+        "at_least": 0.0185,
+        "reason": "for the tests: most images reach it, some do not",
+    }
+    params["gate"]["image"] = [some if c["metric"] == "dice" else c for c in params["gate"]["image"]]
+    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """`fetalflex init` with the preset tiny, committed, and `fetalflex run` without any network but loopback."""
@@ -62,6 +75,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     root, record = place / "ws", place / "connections"
     record.touch()
     cli(place, "init", str(root), "--preset", "tiny")
+    _accept_some(root)
     commit(root, "A new dataset")
     env = environment(FETALFLEX_TEST_CONNECTIONS=str(record))
     env["PYTHONPATH"] += os.pathsep + str(Path(__file__).parent / "guard")
