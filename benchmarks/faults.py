@@ -19,14 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 
 from tasks.pages import MLflowServer
-from tasks.server import Server
+from tasks.server import Server, UvicornProcess
 from tests.flows.chain import environment, family, forget, hashes, states, wait_for
 from tests.proxy import DroppingProxy
 
@@ -81,6 +81,9 @@ class Run:
         return code, lines[-1] if lines else "", "Traceback" in text, round(time.monotonic() - self.started, 1)
 
 
+Fault = Callable[[Path, str], AbstractContextManager[Run]]
+
+
 @contextmanager
 def _full_disk(root: Path, stage: str) -> Iterator[Run]:
     """Fill the workspace's disk while a stage is at work."""
@@ -111,36 +114,26 @@ def _small_disk(root: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-@contextmanager
-def _lost_prefect(root: Path, stage: str) -> Iterator[Run]:
-    """Cut every connection to a standing Prefect server, for good."""
-    server = Server(root)
-    server.wait()
-    try:
-        with DroppingProxy(server.port) as proxy:
-            run = Run(root, PREFECT_API_URL=f"http://127.0.0.1:{proxy.port}/api")
-            if run.at_work(root / ".work" / stage):
-                proxy.drop_after = 0
-            yield run
-    finally:
-        server.stop()
+def _cut(kind: type[UvicornProcess], variable: str, path: str = "", seconds: float | None = None) -> Fault:
+    """Return a fault: connections to a standing server, which `variable` names, are cut, for good or for seconds."""
 
+    @contextmanager
+    def cut(root: Path, stage: str) -> Iterator[Run]:
+        server = kind(root)  # type: ignore[call-arg]  # both kinds that there are choose their own port
+        server.wait()
+        try:
+            with DroppingProxy(server.port) as proxy:
+                run = Run(root, **{variable: f"http://127.0.0.1:{proxy.port}{path}"})
+                if run.at_work(root / ".work" / stage):
+                    proxy.drop_after = 0
+                    if seconds is not None:
+                        time.sleep(seconds)
+                        proxy.drop_after = None
+                yield run
+        finally:
+            server.stop()
 
-@contextmanager
-def _short_loss(root: Path, stage: str) -> Iterator[Run]:
-    """Cut every connection to a standing Prefect server for five seconds."""
-    server = Server(root)
-    server.wait()
-    try:
-        with DroppingProxy(server.port) as proxy:
-            run = Run(root, PREFECT_API_URL=f"http://127.0.0.1:{proxy.port}/api")
-            if run.at_work(root / ".work" / stage):
-                proxy.drop_after = 0
-                time.sleep(5)
-                proxy.drop_after = None
-            yield run
-    finally:
-        server.stop()
+    return cut
 
 
 @contextmanager
@@ -153,24 +146,10 @@ def _killed_server(root: Path, stage: str) -> Iterator[Run]:
     yield run
 
 
-@contextmanager
-def _lost_mlflow(root: Path, stage: str) -> Iterator[Run]:
-    """Cut every connection to an MLflow server, for good."""
-    server = MLflowServer(root)
-    server.wait()
-    try:
-        with DroppingProxy(server.port) as proxy:
-            run = Run(root, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{proxy.port}")
-            if run.at_work(root / ".work" / stage):
-                proxy.drop_after = 0
-            yield run
-    finally:
-        server.stop()
-
-
-def _clock(offset: str, library: str) -> Callable[[Path, str], Iterator[Run]]:
+def _clock(offset: str, library: str) -> Fault:
     """Set the clock of the run and of all processes below it by an offset while a stage is at work."""
 
+    @contextmanager
     def jump(root: Path, stage: str) -> Iterator[Run]:
         with tempfile.NamedTemporaryFile("w", suffix=".time") as clock:
             clock.write("+0")
@@ -198,12 +177,11 @@ def _two_at_once(root: Path, _: str) -> Iterator[Run]:
         raise RuntimeError(f"the other run failed: {other.end()}")
 
 
-def _strike(name: str, root: Path, stage: str, fault: Callable[[Path, str], Iterator[Run]]) -> Outcome:
-    """Do one fault, then run again. An iterator that a context manager wraps, or one as it is."""
+def _strike(name: str, root: Path, stage: str, fault: Fault) -> Outcome:
+    """Do one fault, then run again."""
     before = hashes(root)
     forget(root, stage)
-    struck = contextmanager(fault) if not hasattr(fault, "__wrapped__") else fault
-    with struck(root, stage) as run:  # type: ignore[attr-defined]
+    with fault(root, stage) as run:
         code, said, traceback, seconds = run.end()
     command = [sys.executable, "-m", "flows.cli", "run", "--json"]
     done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, check=False)
@@ -220,9 +198,11 @@ def main() -> None:
     parser.add_argument("--faketime", default="libfaketime.so.1", help="the library's path")
     given = parser.parse_args()
     root = given.workspace.resolve()
-    known: dict[str, tuple[str, Callable[..., Iterator[Run]]]] = {
-        "prefect": ("sample", _lost_prefect), "short": ("sample", _short_loss), "server": ("sample", _killed_server),
-        "mlflow": ("train", _lost_mlflow), "two": ("sample", _two_at_once),
+    known: dict[str, tuple[str, Fault]] = {
+        "prefect": ("sample", _cut(Server, "PREFECT_API_URL", "/api")),
+        "short": ("sample", _cut(Server, "PREFECT_API_URL", "/api", 5)),
+        "mlflow": ("train", _cut(MLflowServer, "MLFLOW_TRACKING_URI")),
+        "server": ("sample", _killed_server), "two": ("sample", _two_at_once),
     }  # fmt: skip
     for name in given.faults:
         if name == "disk":
