@@ -36,6 +36,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: SHARED.index(group(item)) if group(item) in SHARED else len(SHARED))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse a pytest with which xdist does not keep groups together: tests that build on others would fail by chance."""
+    if session.config.getoption("loadgroup", False) and not all("@" in item.nodeid for item in session.items):
+        raise pytest.UsageError("pytest-xdist does not group the tests with this pytest: use the versions of constraints.txt")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of the public sets, named by FETALFLEX_DATA; the test is skipped where there is none."""

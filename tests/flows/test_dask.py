@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tasks.server import free_port
 from tests.flows.chain import differing, dvc, environment, remake, wait_for
@@ -50,11 +51,12 @@ def _answers(port: int) -> bool:
 
 
 @contextmanager
-def _runner(root: Path, text: str) -> Iterator[None]:
+def _dask(root: Path, address: str | None) -> Iterator[None]:
     path = root / "params.yaml"
     former = path.read_text()
-    path.write_text(former.replace("  runner: threads\n  dask_address:\n", text))
-    assert path.read_text() != former
+    values = yaml.safe_load(former)
+    values["compute"] |= {"runner": "dask", "dask_address": address}
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
     try:
         yield
     finally:
@@ -62,7 +64,7 @@ def _runner(root: Path, text: str) -> Iterator[None]:
 
 
 def test_processes_of_this_machine_give_the_same_bytes(workspace: Workspace, served: dict[str, str]) -> None:
-    with _runner(workspace.root, "  runner: dask\n  dask_address:\n"):
+    with _dask(workspace.root, None):
         remake(workspace.root, "sample", environment(**served))
     assert differing(workspace.root, "sample") == []
 
@@ -70,7 +72,7 @@ def test_processes_of_this_machine_give_the_same_bytes(workspace: Workspace, ser
 def test_a_standing_cluster_gives_the_same_bytes(workspace: Workspace, served: dict[str, str], tmp_path: Path) -> None:
     with (
         _standing_cluster(tmp_path) as address,
-        _runner(workspace.root, f"  runner: dask\n  dask_address: {address}\n"),
+        _dask(workspace.root, address),
     ):
         remake(workspace.root, "masks", environment(**served))
     assert differing(workspace.root, "masks") == []
@@ -78,7 +80,7 @@ def test_a_standing_cluster_gives_the_same_bytes(workspace: Workspace, served: d
 
 def test_a_cluster_that_does_not_answer_is_one_line(workspace: Workspace, served: dict[str, str]) -> None:
     address = f"tcp://127.0.0.1:{free_port()}"
-    with _runner(workspace.root, f"  runner: dask\n  dask_address: {address}\n"):
+    with _dask(workspace.root, address):
         said = remake(workspace.root, "evaluate", environment(**served), code=1)
     assert said.startswith(f"evaluate: params.yaml: compute.dask_address: no Dask scheduler answers at {address}")
     assert len(said.splitlines()) == 1
