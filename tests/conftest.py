@@ -37,9 +37,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Refuse a pytest with which xdist does not keep groups together: tests that build on others would fail by chance."""
+    """Refuse a pytest with which xdist keeps no group together: tests that build on others would fail by chance."""
     if session.config.getoption("loadgroup", False) and not all("@" in item.nodeid for item in session.items):
-        raise pytest.UsageError("pytest-xdist does not group the tests with this pytest: use the versions of constraints.txt")
+        raise pytest.UsageError("pytest-xdist cannot group tests with this pytest: use the versions of constraints.txt")
 
 
 @pytest.fixture(scope="session")
