@@ -6,20 +6,23 @@ counts what is left when the local mean and contrast (gain, depth compensation, 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy import ndimage
 
 Floats = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
 
 SIDE = 96
+_ROUGH, _GLANCE = 24, 48  # sides of the first alignment and of the first look
 # Aligned at this side, in so many Gauss-Newton steps, then looked at in detail at that side; a pair that correlates
 # less is given up: in the calibration (docs/results.md) no two forms of one picture did.
-LEVELS = ((24, 8, 48, 0.3), (48, 5, 48, 0.4), (96, 3, 96, -1.0))
+LEVELS = ((_ROUGH, 8, _GLANCE, 0.3), (48, 5, _GLANCE, 0.4), (96, 3, 96, -1.0))
+_TOGETHER = 16  # pairs at once: what they need stays in the processor's cache
 LEAST_OVERLAP = 0.5  # of the frame's area
 SMALLEST_SCALE, LARGEST_SCALE = 0.65, 1.55
 DETAIL = 2.0  # pixels (standard deviation) of the window that local mean and contrast are taken over
@@ -35,58 +38,121 @@ class Likeness:
     overlap: Floats
 
 
+class Views:
+    """Thumbnails uint8 [N, 96, 96], and of each what the first, rough look at any pair needs, made once."""
+
+    def __init__(self, images: npt.NDArray[np.uint8]) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def reduced(self, side: int, which: Array) -> Floats:
+        """Return thumbnails at `side`."""
+        return self._half[which] if side == _GLANCE else _reduced(self.images[which], side)
+
+    def smoothed(self, side: int, which: Array) -> Floats:
+        """Return thumbnails at `side`, smoothed by a pixel and with mean 0 and deviation 1."""
+        return self._rough[which] if side == _ROUGH else _smoothed(self.reduced(side, which))
+
+    def detail(self, side: int, which: Array) -> Floats:
+        """Return the thumbnails' detail at `side`."""
+        return self._glance[which] if side == _GLANCE else _detail(self.reduced(side, which))
+
+    @cached_property
+    def _half(self) -> Floats:
+        return _reduced(self.images, _GLANCE)
+
+    @cached_property
+    def _rough(self) -> Floats:
+        return _smoothed(_reduced(self.images, _ROUGH))
+
+    @cached_property
+    def _glance(self) -> Floats:
+        return _detail(self._half)
+
+
 def thumbnail(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Return a frame [H, W] as uint8 [96, 96], area-averaged, stretched where it is not square."""
     return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
 def compare(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> Likeness:
-    """Compare thumbnails uint8 [B, 96, 96] pair by pair: `left` is moved onto `right`.
+    """Compare thumbnails uint8 [B, 96, 96] pair by pair: `left` is moved onto `right`."""
+    here = np.arange(len(left))
+    return compare_views((Views(left), Views(right)), here, here)
+
+
+def compare_views(views: tuple[Views, Views], left: Array, right: Array) -> Likeness:
+    """Compare views by position, int [B] each: view left[k] of the first is moved onto view right[k] of the second.
 
     Pairs that do not look alike after a rough alignment keep the correlation of that glance. A pair whose alignment
     runs away (another scale than a crop explains, hardly any overlap) has correlation 0.
     Source: Lucas & Kanade 1981, with the gain and offset of Baker & Matthews 2004 (IJCV 56), section 4.
     """
+    found = Likeness(np.zeros(len(left), np.float32), np.zeros(len(left), np.float32))
+    for start in range(0, len(left), _TOGETHER):
+        part = slice(start, start + _TOGETHER)
+        found.correlation[part], found.overlap[part] = _compared(views, left[part], right[part])
+    return found
+
+
+def _compared(views: tuple[Views, Views], left: Array, right: Array) -> tuple[Floats, Floats]:
+    """Return correlation and overlap of a few pairs."""
     moves = np.tile(np.array([1, 0, 1, 0], np.float32), (len(left), 1))  # x scale, x shift, y scale, y shift
     correlation, overlap = np.zeros(len(left), np.float32), np.zeros(len(left), np.float32)
     here = np.arange(len(left))
     for side, steps, glance, least in LEVELS:
-        a, b = _smoothed(left[here], side), _smoothed(right[here], side)
+        i, j = left[here], right[here]
+        a, b = views[0].smoothed(side, i), views[1].smoothed(side, j)
         for _ in range(steps):
             moves[here] += _step(a, b, moves[here])
-        seen = _judge(left[here], right[here], moves[here], glance)
+        seen = _judge(views[0].reduced(glance, i), views[1].detail(glance, j), moves[here])
         correlation[here], overlap[here] = seen.correlation, seen.overlap
         here = here[seen.correlation > least]
         if not len(here):
             break
-    return Likeness(correlation, overlap)
+    return correlation, overlap
 
 
-def _judge(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8], moves: Floats, side: int) -> Likeness:
-    """Return how alike the pairs are in detail at this side, once `left` is moved."""
+def _judge(left: Floats, detail: Floats, moves: Floats) -> Likeness:
+    """Return how alike reduced pictures, once moved, and the detail of others are."""
+    side = left.shape[1]
     rows, columns = _hats(moves[:, 2:], side), _hats(moves[:, :2], side)
     inside = _inside(rows, columns)
     overlap = inside.mean((1, 2), dtype=np.float32)
     scales = moves[:, ::2]
     sane = ((scales > SMALLEST_SCALE) & (scales < LARGEST_SCALE)).all(1) & (overlap > LEAST_OVERLAP)
-    moved: Array = rows @ _reduced(left, side) @ columns.transpose(0, 2, 1)
-    correlation = _correlation(_detail(moved), _detail(_reduced(right, side)), inside)
+    moved: Array = rows @ left @ columns.transpose(0, 2, 1)
+    correlation = _correlation(_detail(moved), detail, inside)
     return Likeness(np.where(sane, correlation, 0).astype(np.float32), overlap)
 
 
 def _reduced(images: npt.NDArray[np.uint8], side: int) -> Floats:
     """Return thumbnails at `side`, averaged over blocks."""
-    blocks = images.reshape(len(images), side, SIDE // side, side, SIDE // side)
-    reduced: Floats = blocks.mean((2, 4), dtype=np.float32)
-    return reduced
+    step = SIDE // side
+    total = np.zeros((len(images), side, side), np.uint16)
+    for y in range(step):
+        for x in range(step):
+            total += images[:, y::step, x::step]
+    return total.astype(np.float32) / np.float32(step * step)
 
 
-def _smoothed(images: npt.NDArray[np.uint8], side: int) -> Floats:
-    """Return thumbnails at `side`, smoothed by a pixel and with mean 0 and deviation 1."""
-    smooth = ndimage.gaussian_filter(_reduced(images, side), (0, 1, 1))
+def _smoothed(reduced: Floats) -> Floats:
+    """Return reduced thumbnails smoothed by a pixel and with mean 0 and deviation 1."""
+    smooth = _gaussian(reduced, 1.0, 4.0)
     centred = smooth - smooth.mean((1, 2), keepdims=True)
     scaled: Floats = centred / np.maximum(centred.std((1, 2), keepdims=True), 1e-3)
     return scaled
+
+
+def _gaussian(images: Floats, sigma: float, truncate: float) -> Floats:
+    """Return images [B, S, S] smoothed one by one: scipy's `gaussian_filter` in a fraction of its time."""
+    size = 2 * int(truncate * sigma + 0.5) + 1
+    result = np.empty_like(images)
+    for image, smooth in zip(images, result, strict=True):
+        cv2.GaussianBlur(image, (size, size), sigma, dst=smooth, borderType=cv2.BORDER_REFLECT)
+    return result
 
 
 def _hats(line: Floats, side: int) -> Floats:
@@ -112,15 +178,17 @@ def _step(a: Floats, b: Floats, moves: Floats) -> Floats:
     rows, columns = _hats(moves[:, 2:], side), _hats(moves[:, :2], side)
     moved = rows @ a @ columns.transpose(0, 2, 1)
     slope_y, slope_x = np.gradient(moved, axis=(1, 2))
-    slope_x, slope_y = slope_x * (side / moves[:, 0, None, None]), slope_y * (side / moves[:, 2, None, None])
     grid = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5
-    terms = np.stack(
-        [slope_x * grid, slope_x, slope_y * grid[:, None], slope_y, moved, np.ones_like(moved)], 1
-    ).reshape(len(a), 6, -1)
-    weight = _inside(rows, columns).reshape(len(a), 1, -1)
-    weighted = terms * weight
-    normal = weighted @ terms.transpose(0, 2, 1) + 1e-2 * side * np.eye(6, dtype=np.float32)
-    right = weighted @ (b - moved).reshape(len(a), -1, 1)
+    terms = np.empty((len(a), 6, side, side), np.float32)
+    np.multiply(slope_x, side / moves[:, 0, None, None], out=terms[:, 1])
+    np.multiply(slope_y, side / moves[:, 2, None, None], out=terms[:, 3])
+    np.multiply(terms[:, 1], grid, out=terms[:, 0])
+    np.multiply(terms[:, 3], grid[:, None], out=terms[:, 2])
+    terms[:, 4], terms[:, 5] = moved, 1
+    terms *= _inside(rows, columns)[:, None]
+    flat = terms.reshape(len(a), 6, -1)
+    normal = flat @ flat.transpose(0, 2, 1) + 1e-2 * side * np.eye(6, dtype=np.float32)
+    right = flat @ (b - moved).reshape(len(a), -1, 1)
     change: Floats = np.linalg.solve(normal, right)[:, :4, 0]
     # Gain multiplies the slopes, too; at the steps' end it is near 1, on the way a bounded step is safe.
     return change.clip(-0.05, 0.05)
@@ -128,8 +196,8 @@ def _step(a: Floats, b: Floats, moves: Floats) -> Floats:
 
 def _detail(images: Floats) -> Floats:
     """Return what is left when local mean and contrast are taken off, outliers cut; 0 where there is no contrast."""
-    centred = images - ndimage.gaussian_filter(images, (0, DETAIL, DETAIL), truncate=3)
-    contrast = np.sqrt(ndimage.gaussian_filter(centred**2, (0, 2 * DETAIL, 2 * DETAIL), truncate=3))
+    centred = images - _gaussian(images, DETAIL, 3)
+    contrast = np.sqrt(_gaussian(centred**2, 2 * DETAIL, 3))
     detail: Floats = (centred / (contrast + FAINT)).clip(-OUTLIER, OUTLIER)
     return detail
 

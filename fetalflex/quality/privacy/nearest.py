@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from fetalflex.errors import TooFewCasesError
-from fetalflex.ingest.alike import SIDE, compare
+from fetalflex.ingest.alike import SIDE, Views, compare_views
 from fetalflex.quality.bootstrap import Array, Floats
 from fetalflex.quality.features.encoder import Encoder
 
@@ -27,7 +27,6 @@ LEAST_STRANGERS = 20  # fewer say nothing of their most alike hundredth
 CANDIDATES = 6  # training images that are looked at in detail, of each of the two lists
 _BLURRED = 16  # side of the blurred pixels
 _ZOOM = 0.9  # a crop keeps about that much of the side: centre and corners stand in the list beside the whole
-_PAIRS = 256  # compared at once
 _QUERIES = 256  # looked up at once: their likeness to every training image, six zooms, both ways, is held together
 
 
@@ -100,7 +99,7 @@ class Search:
         self.training, self._encoder = training, encoder
         self.features = self.encode(training.images)
         self._blurred = np.stack([_blurred(part) for part in _zoomed(training.images)])  # [6, N, 256]
-        self._thumbnails = _thumbnails(training.images)
+        self._views = Views(_thumbnails(training.images))
 
     def encode(self, images: Images) -> Floats:
         """Return the aligned features of images as unit rows [N, D]."""
@@ -134,7 +133,7 @@ class Search:
         alike = np.stack([self.encode(side) @ self.features.T for side in (queries, flipped)])
         blurred = np.stack([(_blurred(side) @ self._blurred.transpose(0, 2, 1)).max(0) for side in (queries, flipped)])
         candidates = np.concatenate([_best(alike), _best(blurred)], axis=1)  # [N, 2 K], number + N_train if mirrored
-        correlation = self._correlations((_thumbnails(queries), _thumbnails(flipped)), candidates)
+        correlation = self._correlations(Views(_thumbnails(np.concatenate([queries, flipped]))), candidates)
         rows, best, close = np.arange(len(queries)), correlation.argmax(1), alike.max(0)
         return Found(
             close.argmax(1),
@@ -145,20 +144,20 @@ class Search:
             self.limit,
         )
 
-    def _correlations(self, views: tuple[Images, Images], candidates: Array) -> Floats:
-        """Return how alike each query and each of its candidates [N, C] are in detail; a repeated one is left out."""
-        rows, columns = np.indices(candidates.shape).reshape(2, -1)
+    def _correlations(self, queries: Views, candidates: Array) -> Floats:
+        """Return how alike each query and each of its candidates [N, C] are in detail; a repeated one is left out.
+
+        queries: N views as they are, then N mirrored.
+        """
         ordered = np.argsort(candidates, axis=1, kind="stable")
         again = np.zeros(candidates.shape, bool)
         np.put_along_axis(again[:, :], ordered[:, 1:], np.diff(np.take_along_axis(candidates, ordered, 1)) == 0, 1)
-        fresh = ~again.reshape(-1)
-        rows, columns = rows[fresh], columns[fresh]
+        rows, columns = np.nonzero(~again)
+        mirrored, number = np.divmod(candidates[rows, columns], len(self.training))
         result = np.full(candidates.shape, -1.0)
-        for start in range(0, len(rows), _PAIRS):
-            r, c = rows[start : start + _PAIRS], columns[start : start + _PAIRS]
-            mirrored, number = np.divmod(candidates[r, c], len(self.training))
-            left = np.where(mirrored[:, None, None], views[1][r], views[0][r])
-            result[r, c] = compare(left, self._thumbnails[number]).correlation
+        result[rows, columns] = compare_views(
+            (queries, self._views), rows + mirrored * len(candidates), number
+        ).correlation
         return result
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
-from fetalflex.ingest.alike import SIDE, compare, thumbnail
+from fetalflex.ingest.alike import SIDE, Views, _gaussian, compare, compare_views, thumbnail
 from fetalflex.ingest.duplicates import Limits
 from tests.fetalflex.ingest.pictures import head, jpeg, resized
 
@@ -58,3 +59,17 @@ def test_pictures_without_contrast_are_like_nothing() -> None:
     flat = np.full((1, SIDE, SIDE), 7, np.uint8)
     assert abs(compare(flat, flat).correlation[0]) < 1e-6
     assert abs(compare(flat, thumbnail(head(5))[None]).correlation[0]) < 0.3
+
+
+def test_pictures_are_smoothed_as_scipy_does() -> None:
+    images = np.stack([thumbnail(head(s)) for s in range(3)]).astype(np.float32)
+    expected = ndimage.gaussian_filter(images, (0, 2, 2), truncate=3)
+    np.testing.assert_allclose(_gaussian(images, 2.0, 3), expected, atol=1e-3)
+
+
+def test_views_are_compared_by_position() -> None:
+    pictures = [thumbnail(head(s)) for s in range(4)]
+    left, right = Views(np.stack(pictures)), Views(np.stack(pictures[::-1]))
+    found = compare_views((left, right), np.array([0, 1, 2]), np.array([3, 2, 3])).correlation
+    assert found[:2] == pytest.approx(1, abs=1e-3)
+    assert found[2] == compare(pictures[2][None], pictures[0][None]).correlation[0]

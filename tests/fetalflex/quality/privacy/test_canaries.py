@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -29,7 +31,8 @@ def test_strangers_that_are_copies_are_counted_as_false_alarms():
 
 
 def test_a_blind_search_has_a_low_recall(monkeypatch):
-    monkeypatch.setattr("fetalflex.quality.privacy.nearest.compare", lambda a, b: type("L", (), {"correlation": 0.0}))
+    blind = SimpleNamespace(correlation=0.0)
+    monkeypatch.setattr("fetalflex.quality.privacy.nearest.compare_views", lambda views, left, right: blind)
     assert canary_recall(plant(SEARCH, pictures(4, 5), 4, seed=1)) == 0
 
 
