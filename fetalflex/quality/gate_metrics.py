@@ -50,6 +50,8 @@ RELEASE_METRICS: dict[str, str] = {
     "feature_diversity_over_floor": "variety of synthetic images divided by that of real ones, in features",
     "ms_ssim": "mean MS-SSIM of two synthetic images of a plane; 1: always the same image",
     "ms_ssim_above_floor": "that minus the same of real images",
+    "lpips_diversity": "mean LPIPS of two synthetic images of a plane; measured where `score.lpips` names a backbone",
+    "lpips_diversity_over_floor": "that divided by the same of real images",
     **{f"look.{name}": f"distance of the distributions of {told}, in real deviations" for name, told in _LOOKS.items()},
     "dice": "judge's mean Dice against the asked layout",
     "dice_over_judge": "that Dice divided by the judge's own on real held-out images",
@@ -99,6 +101,7 @@ RATIOS = {
     "frechet_over_floor": "frechet",
     "coverage_over_floor": "coverage",
     "feature_diversity_over_floor": "feature_diversity",
+    "lpips_diversity_over_floor": "lpips_diversity",
     "dice_over_judge": "dice",
 }
 

@@ -52,6 +52,8 @@ def test_an_unknown_key_is_named_at_any_depth() -> None:
 @pytest.mark.parametrize(
     ("section", "key", "value"),
     [
+        ("score", "lpips", "vgg16"),
+        ("score", "lpips", "hub:timm/vgg16.tv_in1k"),
         ("train", "steps", 1.5),
         ("train", "steps", True),
         ("train", "steps", "500"),

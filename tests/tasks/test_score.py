@@ -10,6 +10,7 @@ from fetalflex import tables
 from fetalflex.anatomy.layout import Layout
 from fetalflex.anatomy.ontology import structure_index
 from fetalflex.artifacts import picture, read_json
+from fetalflex.errors import ModelError
 from fetalflex.params import Gate, Params, Score
 from fetalflex.quality.gate_metrics import is_release_metric
 from fetalflex.quality.plots import from_csv
@@ -19,6 +20,7 @@ from tasks.quality_page import write_quality_page
 from tasks.score import ScoreWork
 from tasks.stage import StageRun
 from tests.fetalflex import tiny
+from tests.fetalflex.quality.fidelity.backbone import write_backbone
 
 GROUPS = ("train", "test", "judge", "train")
 COPIED = 3  # the last so many synthetic images are training images
@@ -90,11 +92,12 @@ def run(tmp_path_factory):
     tables.write_shard(root / "data/synthetic/images-00.parquet", rows, tables.Synthetic)
     tiny.segmenter("judge").save(root / "models/judge")
     tiny.aligner().save(root / "models/aligner")
+    write_backbone(root / "vgg16")
     work = root / ".work/score/key"
     work.mkdir(parents=True)
     params = Params(
         preset="test", data={"image_size": tiny.SIZE}, ingest={"centers": {"near": "frames", "far": "frames"}},
-        score=Score(encoders=("aligner", "texture"), bootstrap=20, canaries=6),
+        score=Score(encoders=("aligner", "texture"), lpips=f"folder:{root / 'vgg16'}", bootstrap=20, canaries=6),
     )  # fmt: skip
     outputs = ("reports/quality.json", "reports/scores.parquet", "reports/metrics.json", "reports/plots")
     return StageRun("score", root, work, params, "key", (), outputs)
@@ -116,8 +119,9 @@ def test_every_kind_of_figure_is_in_the_report(scored):
     rows = {row["name"]: row for row in scored[2]["metrics"] if not {"plane", "center", "anomaly"} & set(row)}
     assert {
         "kid", "frechet", "frechet_corrected", "cmmd", "precision", "recall", "density", "coverage", "ms_ssim",
-        "feature_diversity", "kid.texture", "look.nakagami_shape", "dice", "dice.head", "boundary_mm.head",
-        "size_error.hc", "asked_but_absent.csp", "implausible_fraction", "implausible.text", "near_copy_fraction",
+        "feature_diversity", "lpips_diversity", "kid.texture", "look.nakagami_shape", "dice", "dice.head",
+        "boundary_mm.head", "size_error.hc", "asked_but_absent.csp", "implausible_fraction", "implausible.text",
+        "near_copy_fraction",
         "canary_recall", "canary_recall.flip", "false_alarms.crop", "membership_auc",
     } <= set(rows)  # fmt: skip
     assert all(is_release_metric(name) for name in rows)
@@ -143,6 +147,7 @@ def test_planted_copies_are_found_among_the_synthetic_images(scored, run):
 def test_the_flat_file_and_the_tracker_hold_the_same_numbers(scored, run):
     flat = json.loads((run.root / "reports/metrics.json").read_text())
     assert scored[1].told["kid"] == flat["all"]["kid"]
+    assert scored[1].told["lpips_diversity"] == flat["all"]["lpips_diversity"] > 0
     assert "center/near/kid" in scored[1].told or "kid" not in flat.get("center", {}).get("near", {})
 
 
@@ -163,7 +168,15 @@ def test_the_page_shows_the_images_at_both_ends_of_every_score(scored, run):
         run.root, run.params, read_cases(run.root, run.params), read_synthetic(run.root), reports
     )
     html = written.read_text()
-    for part in ("Control", "Realism", "Likeness to a training image", "near-copy", "Membership", "No verdict"):
+    for part in (
+        "lpips_diversity",
+        "Control",
+        "Realism",
+        "Likeness to a training image",
+        "near-copy",
+        "Membership",
+        "No verdict",
+    ):
         assert part in html
     assert html.count("<h4>Best</h4>") == 4
     assert "real test images" in html  # these centers are no phantoms
@@ -180,6 +193,14 @@ def test_a_second_scoring_makes_no_forward_pass_and_the_same_reports(scored, run
     again.finish(chunks, Tracked())
     assert (run.root / "reports/quality.json").read_bytes() == first
     assert [again.encoder(name).forwards for name in ("aligner", "texture")] == [0, 0]
+    assert again.lpips.forwards == 0
+    assert scored[0].lpips.forwards > 0
+
+
+def test_weights_of_lpips_that_are_missing_stop_scoring_before_it_begins(run):
+    lost = run.params.model_copy(update={"score": run.params.score.model_copy(update={"lpips": "folder:nowhere"})})
+    with pytest.raises(ModelError, match=r"score\.lpips 'folder:nowhere': found no such folder"):
+        ScoreWork(replace(run, params=lost))
 
 
 def test_the_gate_reads_what_was_scored(scored, run):

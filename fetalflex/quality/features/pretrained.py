@@ -1,7 +1,4 @@
-"""Any vision model of transformers as an encoder (DINOv2, a RadImageNet ResNet): from a local folder, or from the hub.
-
-The hub is asked only where the parameters name it, with a fixed revision; its files are then kept by the hub's cache.
-"""
+"""Any vision model of transformers as an encoder (DINOv2, a RadImageNet ResNet), from a folder or the hub."""
 
 from pathlib import Path
 from typing import Any
@@ -12,8 +9,8 @@ from torch.nn import functional
 from fetalflex.artifacts import read_json, tree_sha256
 from fetalflex.errors import ModelError
 from fetalflex.quality.features.encoder import CallableEncoder
+from fetalflex.quality.features.places import model_folder
 
-HUB, FOLDER = "hub:", "folder:"
 _MEAN, _STD, _SIDE = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224
 
 
@@ -43,22 +40,9 @@ class PretrainedEncoder(CallableEncoder):
 
 
 def _folder(place: str) -> Path:
-    if place.startswith(FOLDER):
-        folder = Path(place.removeprefix(FOLDER))
-    else:
-        name, _, revision = place.removeprefix(HUB).partition("@")
-        if not place.startswith(HUB) or not revision:
-            raise ModelError(
-                f"encoder {place!r}: expected folder:PATH or hub:OWNER/NAME@REVISION; a name alone may mean other "
-                "weights tomorrow"
-            )
-        from huggingface_hub import snapshot_download
-
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"]))
-    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
-        raise ModelError(
-            f"encoder {place!r}: expected config.json and *.safetensors in the folder; pickles are refused"
-        )
+    folder = model_folder(place, "encoder")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"encoder {place!r}: no config.json; expected a folder in transformers' layout")
     return folder
 
 

@@ -1,7 +1,7 @@
 """The figures of a release: every measure with its interval, its sample and its real-versus-real floor.
 
 The floor is the same measure between real images of different patients at the same numbers: no generator can be asked
-to do better. Of measures of variety (`ms_ssim`, `feature_diversity`) it is what real images have.
+to do better. Of measures of variety (`ms_ssim`, `feature_diversity`, `lpips_diversity`) it is what real images have.
 """
 
 from collections.abc import Iterator
@@ -11,13 +11,14 @@ import numpy as np
 
 from fetalflex.errors import TooFewCasesError
 from fetalflex.quality.bootstrap import Array
-from fetalflex.quality.fidelity.measures import MS_SSIM, Measure, of_encoder, of_looks
+from fetalflex.quality.features.encoder import Encoder
+from fetalflex.quality.fidelity.measures import MS_SSIM, Measure, of_encoder, of_looks, of_lpips
 from fetalflex.quality.fidelity.sides import Side
 from fetalflex.rng import generator
 
 SMALL_IMAGES, SMALL_PATIENTS = 100, 30
 LEAST = 12  # images a side below which a plane, a center or an anomaly is not measured on its own
-FLOOR_SPLITS, LARGE = 10, 2000  # draws of other patients behind a floor; one where images are many
+LARGE = 2000  # images from which on one draw of other patients is enough for a floor
 BY_GROUP = ("kid", "precision", "coverage")
 
 
@@ -46,11 +47,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Plan:
-    """How figures are made. `encoders`: the first gives the headline figures, others get their name behind a dot."""
+    """How figures are made. `encoders`: the first gives the headline figures, others get their name behind a dot.
+
+    `lpips`: a `fidelity.lpips.LpipsEncoder`; None: LPIPS is not measured.
+    """
 
     encoders: tuple[str, ...]
     bootstrap: int
     seed: int
+    lpips: Encoder | None = None
 
 
 def measure_all(real: Side, synthetic: Side, other: Side | None, plan: Plan) -> Iterator[Figure]:
@@ -66,7 +71,8 @@ def measure_all(real: Side, synthetic: Side, other: Side | None, plan: Plan) -> 
     measures = list(of_encoder(plan.encoders[0]))
     for encoder in plan.encoders[1:]:
         measures += of_encoder(encoder, f".{encoder}")
-    for measure in (*measures, MS_SSIM, *of_looks()):
+    measures += [MS_SSIM] if plan.lpips is None else [MS_SSIM, of_lpips(plan.lpips)]
+    for measure in (*measures, *of_looks()):
         yield figure(measure, (real, synthetic, other), plan)
     yield from _by_group(real, synthetic, other, plan)
 
@@ -133,10 +139,10 @@ def _floor(measure: Measure, real: Side, other: Side | None, count: int, seed: i
     if other is None or len(other) < max(2, measure.least):
         return None, None
     n = min(count, len(other))
-    splits = 1 if n == len(other) or n > LARGE else FLOOR_SPLITS
+    draws = 1 if n == len(other) or n > LARGE else measure.floor_draws
     values = [
         measure.of(real, other.subset(n, seed, "floor", i), 0, generator(seed, "floor", i, "pairs")).value
-        for i in range(splits)
+        for i in range(draws)
     ]
     value = float(np.mean(values))
     return (value, n) if np.isfinite(value) else (None, None)

@@ -17,10 +17,12 @@ from fetalflex.quality.bootstrap import (
     patient_draws,
     percentile_interval,
 )
+from fetalflex.quality.features.encoder import Encoder
 from fetalflex.quality.fidelity.diversity import draw_pairs, feature_distance, ms_ssim
 from fetalflex.quality.fidelity.frechet import Distances, distances
 from fetalflex.quality.fidelity.kernel import MOST, Kernel, Mmd, cubic, gaussian
 from fetalflex.quality.fidelity.looks import LOOKS
+from fetalflex.quality.fidelity.lpips import lpips
 from fetalflex.quality.fidelity.neighbours import NEIGHBOURS, neighbours
 from fetalflex.quality.fidelity.sides import Side
 from fetalflex.quality.fidelity.two_sample import FOLDS, MOST_SEEN, two_sample
@@ -37,6 +39,7 @@ class Measure:
     """A named measure. `of(real, synthetic, draws, random)`: figure and interval; no draws: the figure alone.
 
     `most`: images a side that it takes; more are a subsample of whole patients. `least`: fewer cannot be measured.
+    `floor_draws`: draws of other patients behind its floor, at most.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Measure:
     of: Figured
     most: int | None = None
     least: int = 2
+    floor_draws: int = 10
 
 
 def of_encoder(encoder: str, suffix: str = "") -> tuple[Measure, ...]:
@@ -75,6 +79,12 @@ def of_encoder(encoder: str, suffix: str = "") -> tuple[Measure, ...]:
 def of_looks() -> tuple[Measure, ...]:
     """Return the distances of what images look like, number by number, in standard deviations of the real ones."""
     return tuple(Measure(f"look.{name}", None, _look(i), MOST_LOOKS) for i, name in enumerate(LOOKS))
+
+
+def of_lpips(encoder: Encoder) -> Measure:
+    """Return LPIPS diversity by a `fidelity.lpips.LpipsEncoder`; pairs are dear, so the floor is of one draw."""
+    of = _pairs(lambda side, pairs: lpips(encoder, side.images, pairs))
+    return Measure("lpips_diversity", encoder.name, of, floor_draws=1)
 
 
 MS_SSIM = Measure("ms_ssim", None, lambda r, s, d, rng: _pairs(lambda side, p: ms_ssim(side.images, p))(r, s, d, rng))

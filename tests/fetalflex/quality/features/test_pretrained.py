@@ -55,12 +55,25 @@ def test_pickles_missing_folders_and_unfixed_revisions_are_refused(dino, tmp_pat
     (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"x")
     with pytest.raises(ModelError, match="pickles are refused"):
         PretrainedEncoder(f"folder:{tmp_path / 'pickled'}")
-    with pytest.raises(ModelError, match=r"config\.json"):
+    with pytest.raises(ModelError, match="no such folder"):
         PretrainedEncoder(f"folder:{tmp_path / 'nowhere'}")
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "model.safetensors").write_bytes((dino / "model.safetensors").read_bytes())
+    with pytest.raises(ModelError, match=r"config\.json"):
+        PretrainedEncoder(f"folder:{tmp_path / 'bare'}")
     with pytest.raises(ModelError, match="@REVISION"):
         PretrainedEncoder("hub:facebook/dinov2-small")
     with pytest.raises(ModelError, match="is unknown"):
         open_encoder("resnet", tmp_path)
+
+
+def test_a_hub_out_of_reach_is_one_error_of_ours(monkeypatch):
+    def unreachable(name, **_):
+        raise OSError("no route")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
+    with pytest.raises(ModelError, match=r"cannot be fetched \(no route\); name a local folder"):
+        PretrainedEncoder("hub:facebook/dinov2-small@0123abc")
 
 
 def test_radiomics_says_how_to_install_what_is_missing(tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from scipy.stats import wasserstein_distance
 from fetalflex.errors import TooFewCasesError
 from fetalflex.quality.fidelity.looks import LOOKS
 from fetalflex.quality.fidelity.measure import Plan, by_anomaly, figure, measure_all
-from fetalflex.quality.fidelity.measures import drawn_wasserstein, of_encoder
+from fetalflex.quality.fidelity.measures import PAIRS, drawn_wasserstein, of_encoder, of_lpips
 from fetalflex.quality.fidelity.neighbours import neighbours
 from fetalflex.quality.fidelity.sides import Side, standardised
 from fetalflex.quality.gate_metrics import is_release_metric
@@ -58,6 +59,32 @@ def test_measures_of_one_pair_of_sides_share_their_work(monkeypatch):
         if measure.name in ("precision", "recall", "density", "coverage"):
             figure(measure, (REAL, SAME, OTHER), PLAN)
     assert len(calls) == 11  # the pair itself, and the floor's ten draws
+
+
+class Stacked:
+    """Stands in for LPIPS: how far apart the mean grey levels of a pair's two images are."""
+
+    name = "lpips-own"
+
+    def __init__(self):
+        self.asked = []
+
+    def features(self, images):
+        self.asked.append(len(images))
+        upper, lower = np.split(images.astype(np.float32), 2, axis=1)
+        return abs(upper.mean((1, 2)) - lower.mean((1, 2)))[:, None]
+
+
+def test_lpips_is_measured_on_pairs_of_one_plane_with_interval_and_floor():
+    encoder = Stacked()
+    made = replace(SAME, images=(SAME.images // 2 + 60 * (SAME.planes == "femur")[:, None, None]).astype(np.uint8))
+    found = figure(of_lpips(encoder), (REAL, made, OTHER), PLAN)
+    assert is_release_metric(found.name)
+    assert found.low <= found.value <= found.high < 5  # two planes are 60 grey levels apart
+    assert (found.encoder, found.n, found.floor_n) == ("lpips-own", 60, 60)
+    assert 0 < found.floor < 5
+    assert encoder.asked == [PAIRS, PAIRS]  # the figure's own, and one draw for the floor
+    assert "lpips_diversity" not in overall("same")  # no backbone was named there
 
 
 @pytest.mark.parametrize("name", ["precision", "recall", "coverage"])
