@@ -123,30 +123,34 @@ def mark_release(root: Path, tag: str, sha256: str, folder: Path | None, *, crow
     """Mark the generator's version with a release, registered here if no run did; return it.
 
     `folder`: its weights, where they are at hand; None: without a version there is nothing to mark. `crowned`: it also
-    becomes the `champion`.
+    becomes the `champion`. Raises: WorkspaceError where the server does not answer.
     """
-    client = _client(root)
-    version = _registered(client, sha256)
-    if version is None:
-        if folder is None or tree_sha256([folder]) != sha256:
-            return None
-        with _run(root, "release", None, {"release": tag}) as run_id:
-            version = _register(root, run_id, folder, sha256)
-    client.set_model_version_tag(
-        REGISTERED, version, f"release.{tag}", "accepted" if crowned else "rejected by the gate"
-    )
-    if crowned:
-        client.set_registered_model_alias(REGISTERED, "champion", version)
-    return version
+    with _answering(root):
+        client = _client(root)
+        version = _registered(client, sha256)
+        if version is None:
+            if folder is None or tree_sha256([folder]) != sha256:
+                return None
+            with _run(root, "release", None, {"release": tag}) as run_id:
+                version = _register(root, run_id, folder, sha256)
+        verdict = "accepted" if crowned else "rejected by the gate"
+        client.set_model_version_tag(REGISTERED, version, f"release.{tag}", verdict)
+        if crowned:
+            client.set_registered_model_alias(REGISTERED, "champion", version)
+        return version
 
 
 def crown(root: Path, sha256: str) -> str | None:
-    """Give the alias `champion` to the registered generator with these weights; return its version, None if unknown."""
-    client = _client(root)
-    version = _registered(client, sha256)
-    if version is not None:
-        client.set_registered_model_alias(REGISTERED, "champion", version)
-    return version
+    """Give the alias `champion` to the registered generator with these weights; return its version, None if unknown.
+
+    Raises: WorkspaceError where the server does not answer.
+    """
+    with _answering(root):
+        client = _client(root)
+        version = _registered(client, sha256)
+        if version is not None:
+            client.set_registered_model_alias(REGISTERED, "champion", version)
+        return version
 
 
 @contextmanager
@@ -192,7 +196,7 @@ def _answering(root: Path) -> Iterator[None]:
         place = urlsplit(tracking_uri(root))
         raise WorkspaceError(
             f"MLflow at {place.hostname}:{place.port} does not answer any more: look after the server, or unset "
-            "MLFLOW_TRACKING_URI to track inside the workspace; then 'fetalflex run' goes on where it stopped"
+            "MLFLOW_TRACKING_URI to track inside the workspace; then the same command goes on where it stopped"
         ) from error
 
 
@@ -236,18 +240,21 @@ def _experiment(root: Path) -> str:
 
 
 def withdraw_models(root: Path, kept: set[str]) -> list[str]:
-    """Take alias and weights from every version of the generator but those of `kept` weights, mark and return them."""
-    client = _client(root)
-    withdrawn = []
-    for version in client.search_model_versions(f"name = '{REGISTERED}'"):
-        if version.tags.get("sha256") in kept or "withdrawn" in version.tags:
-            continue
-        for alias in version.aliases:
-            client.delete_registered_model_alias(REGISTERED, alias)
-        client.set_model_version_tag(REGISTERED, version.version, "withdrawn", "a center has left the dataset")
-        _delete_artifacts(root, version.run_id)
-        withdrawn.append(str(version.version))
-    return withdrawn
+    """Take alias and weights from every version of the generator but those of `kept` weights, mark and return them.
+
+    Raises: WorkspaceError where the server does not answer.
+    """
+    with _answering(root):
+        client = _client(root)
+        found = client.search_model_versions(f"name = '{REGISTERED}'")
+        leaving = [v for v in found if v.tags.get("sha256") not in kept and "withdrawn" not in v.tags]
+        for version in leaving:
+            for alias in version.aliases:
+                client.delete_registered_model_alias(REGISTERED, alias)
+            # Weights first: what a lost server leaves unmarked is withdrawn the next time.
+            _delete_artifacts(root, version.run_id)
+            client.set_model_version_tag(REGISTERED, version.version, "withdrawn", "a center has left the dataset")
+        return [str(version.version) for version in leaving]
 
 
 def _delete_artifacts(root: Path, run_id: str) -> None:

@@ -1,5 +1,6 @@
 """MLflow as a server that goes away."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,6 +58,52 @@ def test_a_server_that_goes_away_in_a_run_is_the_same_line(tmp_path: Path, monke
     monkeypatch.setattr(tracking, "_client", lambda _: gone)
     with pytest.raises(WorkspaceError, match=r"MLflow at .* does not answer"):
         _note_a_loss(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda root: tracking.crown(root, "0" * 64),
+        lambda root: tracking.mark_release(root, "v1", "0" * 64, None, crowned=True),
+        lambda root: tracking.withdraw_models(root, set()),
+    ],
+    ids=["crown", "mark_release", "withdraw_models"],
+)
+def test_a_registry_that_does_not_answer_is_the_same_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Path], object]
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(WorkspaceError, match=rf"MLflow at 127\.0\.0\.1:{port} does not answer"):
+        ask(tmp_path)
+
+
+def test_weights_that_a_lost_server_kept_are_withdrawn_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark is set last: a version that has it is passed over."""
+    version = SimpleNamespace(version="1", run_id="r", aliases=["champion"], tags={"sha256": "a" * 64})
+    registry = SimpleNamespace(
+        search_model_versions=lambda _: [version],
+        delete_registered_model_alias=lambda _, alias: version.aliases.remove(alias),
+        set_model_version_tag=lambda _name, _version, key, value: version.tags.update({key: value}),
+    )
+    monkeypatch.setattr(tracking, "_client", lambda _: registry)
+    answers = [MlflowException("API request to http://127.0.0.1:1/api failed with exception refused"), None]
+    deleted = []
+
+    def delete(_: Path, run_id: str) -> None:
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+        deleted.append(run_id)
+
+    monkeypatch.setattr(tracking, "_delete_artifacts", delete)
+    with pytest.raises(WorkspaceError, match="does not answer"):
+        tracking.withdraw_models(tmp_path, set())
+    assert tracking.withdraw_models(tmp_path, {"b" * 64}) == ["1"]
+    assert (deleted, version.aliases) == (["r"], [])
+    assert tracking.withdraw_models(tmp_path, set()) == []
 
 
 def test_what_mlflow_refuses_is_not_taken_for_a_lost_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
