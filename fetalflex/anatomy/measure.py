@@ -46,7 +46,9 @@ def atrial_width(mask: Mask, extent: float) -> float:
 
     The guideline's caliper stands at the atrium, across the ventricle's axis, inner edge to inner edge; the
     ventricle is widest there, and across its axis that is the largest inscribed circle, whatever its curve.
-    Accurate to about 1/5 pixel. mask: bool [S, S]; an empty mask is 0.
+    Pixels are squares here: a band along them reads right within 1/5 pixel, a slanted or round outline up to 1.3 pixels
+    low (ellipses: 0.3 to 0.8 on average, the larger the more), since its steps stand in the circle's way.
+    mask: bool [S, S]; an empty mask is 0.
     """
     if not mask.any():
         return 0.0

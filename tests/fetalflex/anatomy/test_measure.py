@@ -28,6 +28,12 @@ def test_ellipse_fit_gives_diameters_circumference_and_index(a: float, ratio: fl
     assert measure.cephalic_index(mask, EXTENT) == pytest.approx(100 * ratio, abs=1.2)
 
 
+@given(st.floats(2, 14), st.floats(1.2, 3), angles)
+def test_width_of_an_ellipse_is_read_a_pixel_and_a_third_low_at_most(b: float, ratio: float, angle: float) -> None:
+    b *= PIXEL
+    assert -1.33 * PIXEL <= measure.atrial_width(ellipse(b * ratio, b, angle), EXTENT) - 2 * b <= 0.7 * PIXEL
+
+
 @given(st.floats(5, 30), st.floats(3, 12), angles)
 def test_depth_is_the_longest_way_along_a_direction(a: float, b: float, angle: float) -> None:
     mask = ellipse(a, b, angle)
