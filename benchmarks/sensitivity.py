@@ -1,9 +1,10 @@
 """Do the scores see faults? Each is injected at three strengths into real held-out images, and its score measured.
 
-    python -m benchmarks.sensitivity --workspace WORKSPACE [--images 160] [--only blur noise]
+    python -m benchmarks.sensitivity --workspace WORKSPACE [--images 300] [--only blur noise]
 
-The test patients of a workspace are cut in two: one half stands for real images, the other, clean or with a fault, for
-synthetic ones; layouts are the experts' own, limits and copies come of the training patients. A row of the table per
+The patients of a workspace whom no generator saw are cut in two: one half stands for real images, the other, clean or
+with a fault, for synthetic ones (where the judge scores, of those only whom it never saw); layouts are the experts'
+own, limits and copies come of the training patients. A row of the table per
 fault and strength: the matching score with its 95 % interval, clean and injected; whether the intervals are apart in
 the right direction; what of the gate of the preset `base` fails, and how many of the images it rejects.
 """
@@ -32,7 +33,7 @@ from fetalflex.quality.features.cache import CachedEncoder
 from fetalflex.quality.features.registry import open_encoder
 from fetalflex.quality.fidelity.looks import looks
 from fetalflex.quality.fidelity.measure import Figure, Plan, figure
-from fetalflex.quality.fidelity.measures import MS_SSIM, Measure, of_encoder
+from fetalflex.quality.fidelity.measures import MS_SSIM, REPEATED, Measure, of_encoder, of_looks
 from fetalflex.quality.fidelity.sides import Side
 from fetalflex.quality.gate import decide
 from fetalflex.quality.plausibility.checks import Limits, Pictures, failures, learn_limits
@@ -42,6 +43,8 @@ from fetalflex.rng import generator
 from tasks.cases import read_cases
 
 SEED, DRAWS = 2026, 500
+IMPLAUSIBLE = "implausible_fraction"
+JUDGED = "dice.head"  # the score of the judge, who has seen some of the held-out patients
 Images = np.ndarray
 TEXT = "GA 21w3d  FL 34.2mm"
 
@@ -74,18 +77,26 @@ class Bench:
     def __init__(self, root: Path, count: int) -> None:
         cases = _read(root)
         clean = marked_share(cases) <= 0.05
-        self.train, test = (cases.take(clean & (cases.groups == group)) for group in ("train", "test"))
-        first = _half(test)
-        self.real, self.made = (_picked(test.take(side), count) for side in (first, ~first))
+        cases = cases.take(clean)
+        self.train = cases.take(cases.groups == "train")
+        self._pools = {
+            JUDGED: _halves(cases.take(cases.groups == "test"), count),
+            "": _halves(cases.take(cases.groups != "train"), count),
+        }
         self.root, self.judge = root, Segmenter.load(root / "models" / "judge")
         self.head = structure_index("head")
         self._encoders: dict[str, CachedEncoder] = {}
         self._limits: Limits | None = None
         self._search: Search | None = None
 
-    def clean(self) -> Release:
+    def pool(self, score: str) -> tuple[Cases, Cases]:
+        """Return the half that stands for real images, and the one that stands for synthetic ones."""
+        return self._pools.get(score, self._pools[""])
+
+    def clean(self, score: str) -> Release:
         """Return the second half as it is."""
-        return Release(self.made.images, self.made, np.ones(len(self.made), bool))
+        made = self.pool(score)[1]
+        return Release(made.images, made, np.ones(len(made), bool))
 
     def encoder(self, name: str) -> CachedEncoder:
         """Return an encoder whose features are kept beside the benchmark's other files."""
@@ -99,18 +110,20 @@ class Bench:
         if score == "kid":
             rows = {"inception": self.encoder("inception").features}
             return self._between(of_encoder("inception")[0], release, rows), {}
-        if score == "ms_ssim":
-            return self._between(MS_SSIM, release, {}), {}
-        if score == "dice.head":
+        if score == JUDGED:
             return self._control(release)
         if score == "near_copy_fraction":
             return self._copies(release)
-        return self._checks(release)
+        if score == IMPLAUSIBLE:
+            return self._checks(release)
+        plain = {measure.name: measure for measure in (MS_SSIM, REPEATED, *of_looks())}
+        return self._between(plain[score], release, {}), {}
 
     def _between(
         self, measure: Measure, release: Release, encoders: dict[str, Callable[[Images], np.ndarray]]
     ) -> Figure:
-        sides = (_side(self.real, self.real.images, encoders), _side(release.asked, release.images, encoders), None)
+        real = self.pool("")[0]
+        sides = (_side(real, real.images, encoders), _side(release.asked, release.images, encoders), None)
         return figure(measure, sides, Plan(("inception",), DRAWS, SEED))
 
     def _control(self, release: Release) -> tuple[Figure, dict[str, Any]]:
@@ -119,13 +132,13 @@ class Bench:
         found = control_dice(self.judge.predict, release.images, release.asked.masks.astype(np.float32), kinds)
         dice = found[:, self.head]
         interval = mean_interval(dice, patient_names(release.asked), DRAWS, generator(SEED, "dice"))
-        return _figure("dice.head", interval, int(np.isfinite(dice).sum())), {"dice": dice}
+        return _figure(JUDGED, interval, int(np.isfinite(dice).sum())), {"dice": dice}
 
     def _copies(self, release: Release) -> tuple[Figure, dict[str, Any]]:
         if self._search is None:
             gallery = Gallery(self.train.images, self.train.ids, patient_names(self.train))
             self._search = Search(gallery, self.encoder("aligner"))
-            self._search.calibrate(self.real.images)
+            self._search.calibrate(self.pool("")[0].images)
         found = self._search.find(release.images).near_copy
         ends = binomtest(int(found.sum()), len(found)).proportion_ci(method="exact")
         interval = Interval(float(found.mean()), float(ends.low), float(ends.high))
@@ -137,7 +150,7 @@ class Bench:
         found = failures(_pictures(release.asked, release.images), self._limits)
         counts = np.array([float(len(f)) for f in found])
         interval = mean_interval((counts > 0) * 1.0, patient_names(release.asked), DRAWS, generator(SEED, "checks"))
-        return _figure("implausible_fraction", interval, len(counts)), {"implausible": counts}
+        return _figure(IMPLAUSIBLE, interval, len(counts)), {"implausible": counts}
 
 
 def _read(root: Path) -> Cases:
@@ -145,11 +158,12 @@ def _read(root: Path) -> Cases:
     return read_cases(root, Params(preset="x", data=values["data"], ingest=values["ingest"]))
 
 
-def _half(test: Cases) -> np.ndarray:
-    """Return which images belong to the first half of the patients, by a seeded draw."""
-    names = patient_names(test)
+def _halves(cases: Cases, count: int) -> tuple[Cases, Cases]:
+    """Return up to `count` cases of each half of the patients, who are dealt out by a seeded draw."""
+    names = patient_names(cases)
     patients = generator(SEED, "halves").permutation(np.unique(names))
-    return np.isin(names, patients[: len(patients) // 2])
+    first = np.isin(names, patients[: len(patients) // 2])
+    return _picked(cases.take(first), count), _picked(cases.take(~first), count)
 
 
 def _side(cases: Cases, images: Images, encoders: dict[str, Callable[[Images], np.ndarray]]) -> Side:
@@ -241,7 +255,7 @@ def other_layout(share: float) -> Callable[[Release], Release]:
     return made
 
 
-def repeated(share: float) -> Callable[[Release], Release]:
+def collapsed(share: float) -> Callable[[Release], Release]:
     """Show one and the same image in a share of the release."""
 
     def made(release: Release) -> Release:
@@ -276,15 +290,15 @@ def faults(training: Images) -> dict[str, Fault]:
         "blur": Fault({f"{s} px": each(blur(s), "blur") for s in (0.5, 1.0, 2.0)}, "kid", True),
         "noise": Fault({f"{s} grey levels": each(noise(s), "noise") for s in (5, 10, 20)}, "kid", True),
         "wrong sector": Fault(
-            {f"tilted {s} degrees": each(turned(s), "turn") for s in (5, 15, 30)}, "implausible_fraction", True, True
+            {f"tilted {s} degrees": each(turned(s), "turn") for s in (5, 15, 30)}, "look.sector_asymmetry", True, True
         ),
-        "wrong plane": Fault({f"{s:.0%} of images": other_plane(s) for s in shares}, "dice.head", False),
-        "mode collapse": Fault({f"{s:.0%} one image": repeated(s) for s in shares}, "ms_ssim", True, True),
-        "layout ignored": Fault({f"{s:.0%} of images": other_layout(s) for s in shares}, "dice.head", False),
+        "wrong plane": Fault({f"{s:.0%} of images": other_plane(s) for s in shares}, JUDGED, False),
+        "mode collapse": Fault({f"{s:.0%} one image": collapsed(s) for s in shares}, "repeated_fraction", True, True),
+        "layout ignored": Fault({f"{s:.0%} of images": other_layout(s) for s in shares}, JUDGED, False),
         "training copies": Fault(
-            {f"{s:.0%} of images": copied(s, training) for s in (0.02, 0.05, 0.1)}, "near_copy_fraction", True
+            {f"{s:.0%} of images": copied(s, training) for s in (0.05, 0.1, 0.2)}, "near_copy_fraction", True
         ),
-        "text": Fault({f"{s} px": each(written(s), "text") for s in (6, 8, 12)}, "implausible_fraction", True, True),
+        "text": Fault({f"{s} px": each(written(s), "text") for s in (6, 8, 12)}, IMPLAUSIBLE, True, True),
     }
 
 
@@ -298,7 +312,7 @@ def verdict(figures: list[Figure], columns: dict[str, Any], faulty: np.ndarray) 
     if "dice" in columns:
         rows = [row for row in rows if np.isfinite(row["dice"])]
     found = decide(quality_report(Parts(("inception",), more=figures)), {}, rows if gate.image else [], gate)
-    missed = [c["metric"] for c in found["criteria"] if not c["passed"]]
+    missed = [c["metric"] for c in found["criteria"] if not c["passed"] and c["metric"] in names]
     told = [f"release: {', '.join(missed)}"] if missed else []
     if gate.image and rows:
         told.append(f"{len(found['images']['rejected'])} of {len(rows)} images")
@@ -309,10 +323,10 @@ def table(bench: Bench, only: list[str]) -> Iterator[str]:
     """Yield the table's lines."""
     yield "| fault | strength | score | clean | injected | apart | the gate rejects |"
     yield "|---|---|---|---|---|---|---|"
-    start = bench.clean()
     for name, fault in faults(bench.train.images).items():
         if only and name not in only:
             continue
+        start = bench.clean(fault.score)
         before, columns = bench.measure(fault.score, start)
         start_of_line = f"| `{fault.score}` | {_told(before)}"
         yield f"| {name} | none {start_of_line} | – | – | {verdict([before], columns, start.faulty)} |"
@@ -335,11 +349,12 @@ def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workspace", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=160)
+    parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--only", nargs="*", default=[], help="faults; all where none is named")
     found = parser.parse_args()
     bench = Bench(found.workspace, found.images)
-    print(f"real {len(bench.real)}, made of {len(bench.made)}, training {len(bench.train)}", flush=True)
+    for score, (real, made) in ((score, bench.pool(score)) for score in (JUDGED, "every other score")):
+        print(f"{score}: real {len(real)}, made of {len(made)}; training {len(bench.train)}", flush=True)
     for line in table(bench, found.only):
         print(line, flush=True)
     return 0

@@ -22,6 +22,7 @@ LOOKS = (
     "speckle_size_across",
     "speckle_size_along",
     "sector_area",
+    "sector_asymmetry",
     "brightness",
     "contrast",
     "saturation",
@@ -29,10 +30,11 @@ LOOKS = (
 
 
 def looks(images: Images) -> Floats:
-    """Return one row per image, in the order of `LOOKS`: float64 [N, 7]; NaN where there is no tissue.
+    """Return one row per image, in the order of `LOOKS`: float64 [N, 8]; NaN where there is no tissue.
 
     Nakagami shape; the speckle's correlation lengths in pixels, across and along the image's columns; shares of the
-    image: sector, and within it saturated pixels; mean and standard deviation of grey levels in the sector.
+    image: sector, where the sector is not its own mirror image, and within it saturated pixels; mean and standard
+    deviation of grey levels in the sector.
     """
     return np.stack([_look(image) for image in images]) if len(images) else np.zeros((0, len(LOOKS)))
 
@@ -53,7 +55,17 @@ def _look(image: npt.NDArray[np.uint8]) -> Floats:
         return np.full(len(LOOKS), np.nan)
     grey = image[inside].astype(np.float64)
     across, along = (_length(image, axis) for axis in (1, 0))
-    return np.array([_nakagami(image), across, along, inside.mean(), grey.mean(), grey.std(), (grey >= 255).mean()])
+    shape = inside.mean(), _asymmetry(inside)
+    return np.array([_nakagami(image), across, along, *shape, grey.mean(), grey.std(), (grey >= 255).mean()])
+
+
+def _asymmetry(inside: npt.NDArray[np.bool_]) -> float:
+    """Return the share of the image where a sector and its mirror image, laid on its centre, differ."""
+    width = inside.shape[1]
+    shift = round(2 * float(np.nonzero(inside)[1].mean()) - (width - 1))
+    mirrored = np.zeros_like(inside)
+    mirrored[:, max(0, shift) : width + min(0, shift)] = inside[:, ::-1][:, max(0, -shift) : width - max(0, shift)]
+    return float((inside ^ mirrored).mean())
 
 
 def _tissue(image: npt.NDArray[np.uint8]) -> tuple[Floats, npt.NDArray[np.bool_]]:

@@ -12,7 +12,7 @@ import numpy as np
 from fetalflex.errors import TooFewCasesError
 from fetalflex.quality.bootstrap import Array
 from fetalflex.quality.features.encoder import Encoder
-from fetalflex.quality.fidelity.measures import MS_SSIM, Measure, of_encoder, of_looks, of_lpips
+from fetalflex.quality.fidelity.measures import MS_SSIM, REPEATED, Measure, of_encoder, of_looks, of_lpips
 from fetalflex.quality.fidelity.sides import Side
 from fetalflex.rng import generator
 
@@ -71,7 +71,7 @@ def measure_all(real: Side, synthetic: Side, other: Side | None, plan: Plan) -> 
     measures = list(of_encoder(plan.encoders[0]))
     for encoder in plan.encoders[1:]:
         measures += of_encoder(encoder, f".{encoder}")
-    measures += [MS_SSIM] if plan.lpips is None else [MS_SSIM, of_lpips(plan.lpips)]
+    measures += [MS_SSIM, REPEATED] if plan.lpips is None else [MS_SSIM, REPEATED, of_lpips(plan.lpips)]
     for measure in (*measures, *of_looks()):
         yield figure(measure, (real, synthetic, other), plan)
     yield from _by_group(real, synthetic, other, plan)

@@ -24,6 +24,7 @@ from fetalflex.quality.fidelity.kernel import MOST, Kernel, Mmd, cubic, gaussian
 from fetalflex.quality.fidelity.looks import LOOKS
 from fetalflex.quality.fidelity.lpips import lpips
 from fetalflex.quality.fidelity.neighbours import NEIGHBOURS, neighbours
+from fetalflex.quality.fidelity.repeats import repeated
 from fetalflex.quality.fidelity.sides import Side
 from fetalflex.quality.fidelity.two_sample import FOLDS, MOST_SEEN, two_sample
 
@@ -88,6 +89,15 @@ def of_lpips(encoder: Encoder) -> Measure:
 
 
 MS_SSIM = Measure("ms_ssim", None, lambda r, s, d, rng: _pairs(lambda side, p: ms_ssim(side.images, p))(r, s, d, rng))
+
+
+def _repeated(_real: Side, synthetic: Side, draws: int, random: Random) -> Interval:
+    """Of the synthetic side alone; its floor is therefore the same of real images."""
+    again = repeated(synthetic.images, synthetic.clusters).astype(np.float64)
+    return mean_interval(again, synthetic.clusters, draws, random) if draws else _alone(float(again.mean()))
+
+
+REPEATED = Measure("repeated_fraction", None, _repeated, MOST_NEIGHBOURS)
 
 
 def _kernel(encoder: str, kernel: Kernel) -> Figured:

@@ -24,7 +24,7 @@ SECTOR, GAP = "sector", "gap"
 # What an eye does not see: where all images of a device are exactly alike, the limits learnt there would be 0.
 LEAST_LIMIT = {SECTOR: 0.25, GAP: 0.02}
 REASONS: dict[str, str] = {
-    "text": "bright isolated strokes, as of burned-in text",
+    "text": "fine strokes in a row, as of burned-in text",
     "grid": "power at the frequencies of a grid in the spectrum",
     "saturation": "white pixels in the sector",
     SECTOR: "light where the center's images are always black",

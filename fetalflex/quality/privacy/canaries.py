@@ -13,7 +13,8 @@ from scipy.stats import binomtest
 from fetalflex.errors import TooFewCasesError
 from fetalflex.quality.bootstrap import LEVEL, Array
 from fetalflex.quality.privacy.alterations import ALTERATIONS, Alteration
-from fetalflex.quality.privacy.nearest import Gallery, Images, Search
+from fetalflex.quality.privacy.nearest import Gallery, Search
+from fetalflex.quality.thumbnails import Images
 from fetalflex.rng import generator
 
 ENOUGH_HELD_OUT = 300  # to measure a rate near 1 %

@@ -10,22 +10,18 @@ Whether the search finds what it must is measured by canaries (`quality.privacy.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
-from scipy import ndimage
 
 from fetalflex.errors import TooFewCasesError
-from fetalflex.ingest.alike import SIDE, Views, compare_views
+from fetalflex.ingest.alike import Views, compare_views
 from fetalflex.quality.bootstrap import Array, Floats
 from fetalflex.quality.features.encoder import Encoder
+from fetalflex.quality.thumbnails import Images, blurred, thumbnails, unit_rows
 
-Images = npt.NDArray[np.uint8]
 COPY_CORRELATION = 0.55  # of unrelated images at most 0.53, of altered copies at least 0.56: docs/results.md
 MOST_CORRELATION = 0.9  # the highest that strangers raise it to: beyond, a search finds altered copies no more
 STRANGE_QUANTILE, STRANGE_MARGIN = 0.99, 0.03  # the limit over strangers: that quantile of theirs, and so much on top
 LEAST_STRANGERS = 20  # fewer say nothing of their most alike hundredth
 CANDIDATES = 6  # training images that are looked at in detail, of each of the two lists
-_BLURRED = 16  # side of the blurred pixels
 _ZOOM = 0.9  # a crop keeps about that much of the side: centre and corners stand in the list beside the whole
 _QUERIES = 256  # looked up at once: their likeness to every training image, six zooms, both ways, is held together
 
@@ -98,8 +94,8 @@ class Search:
             raise TooFewCasesError("privacy: no training image; expected at least one")
         self.training, self._encoder = training, encoder
         self.features = self.encode(training.images)
-        self._blurred = np.stack([_blurred(part) for part in _zoomed(training.images)])  # [6, N, 256]
-        self._views = Views(_thumbnails(training.images))
+        self._rough = np.stack([blurred(part) for part in _zoomed(training.images)])  # [6, N, 256]
+        self._views = Views(thumbnails(training.images))
 
     def encode(self, images: Images) -> Floats:
         """Return the aligned features of images as unit rows [N, D]."""
@@ -131,9 +127,9 @@ class Search:
     def _find(self, queries: Images) -> Found:
         flipped = np.ascontiguousarray(queries[:, :, ::-1])
         alike = np.stack([self.encode(side) @ self.features.T for side in (queries, flipped)])
-        blurred = np.stack([(_blurred(side) @ self._blurred.transpose(0, 2, 1)).max(0) for side in (queries, flipped)])
-        candidates = np.concatenate([_best(alike), _best(blurred)], axis=1)  # [N, 2 K], number + N_train if mirrored
-        correlation = self._correlations(Views(_thumbnails(np.concatenate([queries, flipped]))), candidates)
+        rough = np.stack([(blurred(side) @ self._rough.transpose(0, 2, 1)).max(0) for side in (queries, flipped)])
+        candidates = np.concatenate([_best(alike), _best(rough)], axis=1)  # [N, 2 K], number + N_train if mirrored
+        correlation = self._correlations(Views(thumbnails(np.concatenate([queries, flipped]))), candidates)
         rows, best, close = np.arange(len(queries)), correlation.argmax(1), alike.max(0)
         return Found(
             close.argmax(1),
@@ -197,27 +193,3 @@ def _zoomed(images: Images) -> list[Images]:
     rest = side - kept
     places = [(rest // 2, rest // 2), (0, 0), (0, rest), (rest, 0), (rest, rest)]
     return [images, *(images[:, y : y + kept, x : x + kept] for y, x in places)]
-
-
-def _blurred(images: Images) -> Floats:
-    """Return 16 x 16 means without the slow shading, as unit rows float32 [N, 256]."""
-    small = _resized(images, _BLURRED).astype(np.float32)
-    return unit_rows((small - ndimage.gaussian_filter(small, (0, 3, 3))).reshape(len(images), -1))
-
-
-def _thumbnails(images: Images) -> Images:
-    """Return what `ingest.alike` compares, uint8 [N, 96, 96]: smaller images are interpolated, larger averaged."""
-    return _resized(images, SIDE)
-
-
-def _resized(images: Images, side: int) -> Images:
-    method = Image.Resampling.BOX if images.shape[1] >= side else Image.Resampling.BICUBIC
-    rows = [np.asarray(Image.fromarray(image).resize((side, side), method)) for image in images]
-    return np.stack(rows) if rows else np.zeros((0, side, side), np.uint8)
-
-
-def unit_rows(rows: Array) -> Floats:
-    """Return rows [N, D] centred by their own mean and of length 1, float32."""
-    centred = rows.astype(np.float32) - rows.mean(axis=1, keepdims=True, dtype=np.float32)
-    result: Floats = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
-    return result

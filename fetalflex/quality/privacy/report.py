@@ -11,7 +11,8 @@ from fetalflex.quality.fidelity.sample import Sample
 from fetalflex.quality.privacy.canaries import ENOUGH_HELD_OUT, Canary, canary_recall, plant
 from fetalflex.quality.privacy.exposure import Exposure, exposure
 from fetalflex.quality.privacy.membership import Membership, membership_inference
-from fetalflex.quality.privacy.nearest import LEAST_STRANGERS, Gallery, Images, Nearest, Search, nearest_training
+from fetalflex.quality.privacy.nearest import LEAST_STRANGERS, Gallery, Nearest, Search, nearest_training
+from fetalflex.quality.thumbnails import Images
 
 SHOWN_PAIRS = 12
 MOST_HELD_OUT = 600  # held-out images that set the limit, and that are looked up altered; more tell nothing new

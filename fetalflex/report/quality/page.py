@@ -25,6 +25,7 @@ LOOKS: dict[str, tuple[str, str]] = {
     "speckle_size_across": ("Speckle: width", "pixels"),
     "speckle_size_along": ("Speckle: height", "pixels"),
     "sector_area": ("Sector", "share of the image"),
+    "sector_asymmetry": ("Sector: tilt", "share of the image that differs from its mirror image"),
     "saturation": ("White pixels", "share of the sector"),
 }
 CONTROL: dict[str, str] = {

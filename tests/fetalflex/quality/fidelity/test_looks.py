@@ -44,6 +44,15 @@ def test_sector_brightness_and_saturation_are_those_of_the_picture():
     assert not sector(image)[2, 2]
 
 
+def test_a_tilted_sector_is_no_longer_its_mirror_image():
+    row, column = np.indices((96, 96))
+    fan = np.where((np.abs(column - 40) < 8 + 0.4 * row) & (row > 8) & (row < 84), 120, 0).astype(np.uint8)
+    tilted = [ndimage.rotate(fan, degrees, reshape=False, order=0) for degrees in (0, 5, 15)]
+    straight, little, much = (look(image)["sector_asymmetry"] for image in tilted)
+    assert straight < 0.001
+    assert 0.02 < little < much / 2
+
+
 def test_a_black_image_has_no_looks():
     assert np.isnan(looks(np.zeros((1, 32, 32), np.uint8))).all()
     assert looks(np.zeros((0, 32, 32), np.uint8)).shape == (0, len(LOOKS))

@@ -5,7 +5,7 @@ from sklearn.metrics import roc_auc_score
 from fetalflex.errors import TooFewCasesError
 from fetalflex.quality.fidelity.sample import Sample
 from fetalflex.quality.privacy.membership import membership_inference
-from fetalflex.quality.privacy.nearest import unit_rows
+from fetalflex.quality.thumbnails import unit_rows
 from fetalflex.rng import generator
 
 
