@@ -2,6 +2,7 @@
 
     python -m benchmarks.quality_cost features --workspace WORKSPACE
     python -m benchmarks.quality_cost figures --images 50000
+    OMP_NUM_THREADS=1 python -m benchmarks.quality_cost search --workspace WORKSPACE --images 1000
 
 Wall time tells little on a shared machine, so the processor's seconds (user and system, all threads) stand beside it.
 """
@@ -18,14 +19,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 
+from fetalflex.dataset import patient_names
+from fetalflex.params import Params
 from fetalflex.quality.features.cache import CachedEncoder
 from fetalflex.quality.features.encoder import Encoder
 from fetalflex.quality.features.registry import BATCH, open_encoder
 from fetalflex.quality.fidelity.looks import LOOKS
 from fetalflex.quality.fidelity.measure import Plan, figure
 from fetalflex.quality.fidelity.measures import MS_SSIM, of_encoder, of_looks
+from fetalflex.quality.fidelity.repeats import repeated
 from fetalflex.quality.fidelity.sides import Side
+from fetalflex.quality.privacy.nearest import Gallery, Search
+from tasks.cases import read_cases
 
 SIDE, WIDTH, PER_PATIENT = 64, 2048, 5
 ENCODERS = ("inception", "aligner", "texture")
@@ -117,10 +124,34 @@ def figures(count: int, bootstrap: int) -> None:
     print(f"memory before {start:.0f} MiB, peak {peak:.0f} MiB: {peak - start:.0f} MiB on top", flush=True)
 
 
+def search(workspace: Path, count: int) -> None:
+    """Print what the search for copies and that for repeated images take an image, on real images of a workspace."""
+    values = yaml.safe_load((workspace / "params.yaml").read_text())
+    cases = read_cases(workspace, Params(preset="x", data=values["data"], ingest=values["ingest"]))
+    train, others = (cases.take((cases.groups == "train") == side) for side in (True, False))
+    queries = others.images[np.arange(count) % len(others)]
+    encoder = CachedEncoder(open_encoder("aligner", workspace / "models" / "aligner"), Path(".work/cache/features"))
+    encoder.features(others.images)  # cached: what is measured comes after the features
+    found = Search(Gallery(train.images, train.ids, patient_names(train)), encoder)
+    sources = np.array([f"source-{i}" for i in range(len(others))])
+    for name, of in (
+        ("copies", lambda: found.find(queries)),
+        ("repeated", lambda: repeated(queries[: len(others)], sources[: min(count, len(others))])),
+    ):
+        with clock() as lap:
+            of()
+        each = count if name == "copies" else min(count, len(others))
+        print(
+            f"{name}: {lap.cpu / each * 1e3:.2f} ms of a processor an image, {lap.wall / each * 1e3:.2f} wall",
+            flush=True,
+        )
+    print(f"{len(train)} training images, {count} looked up")
+
+
 def main() -> int:
     """Run what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("features", "figures"))
+    parser.add_argument("what", choices=("features", "figures", "search"))
     parser.add_argument("--workspace", type=Path, default=Path())
     parser.add_argument("--images", type=int, default=96)
     parser.add_argument("--bootstrap", type=int, default=1000)
@@ -128,6 +159,9 @@ def main() -> int:
     if found.what == "features":
         torch.set_num_threads(1)
         features(found.workspace, found.images)
+    elif found.what == "search":
+        torch.set_num_threads(1)
+        search(found.workspace, found.images)
     else:
         figures(found.images, found.bootstrap)
     return 0
