@@ -48,15 +48,18 @@ def lengthen_head(layout: Layout, severity: float, setting: Setting) -> Layout:
     index, size = cephalic_index(head, layout.extent), circumference(head, layout.extent)
     if index <= severity:
         raise AnomalyError(f"the cephalic index is {index:.0f} % already; expected more than {severity:g} %")
-    axes, ratio, best = principal_axes(head), severity / 100, layout
-    for _ in range(4):  # pixels and outlines that are no ellipses are corrected for by what comes out
-        long = _semi_axis(size, ratio) / _semi_axis(size, index / 100)
-        changed = _scaled(layout, along_axes(axes, long, long * 100 * ratio / index), head)
-        reached = cephalic_index(region_of(changed, "head"), layout.extent)
-        if best is layout or abs(reached - severity) < abs(head_index(best, setting) - severity):
-            best = changed
-        ratio *= severity / reached
-    return best
+    axes = principal_axes(head)
+
+    def matrix(wanted: float) -> Floats:
+        long = _semi_axis(size, wanted / 100) / _semi_axis(size, index / 100)
+        return along_axes(axes, long, long * wanted / index)
+
+    def measured(wanted: float) -> float:
+        return head_index(_scaled(one, matrix(wanted), head), setting)
+
+    # Pixels and outlines that are no ellipses are corrected for by what comes out of the head alone.
+    one = replace(layout, objects=layout.all("head"), absent=frozenset())
+    return _scaled(layout, matrix(solve(measured, severity, (0.94 * severity, 1.06 * severity), 12)), head)
 
 
 def _semi_axis(circumference_size: float, ratio: float) -> float:

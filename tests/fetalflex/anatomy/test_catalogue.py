@@ -59,7 +59,7 @@ def pixel_in_unit(layout: Layout, name: str) -> float:
     if ANOMALIES[name].unit == "SD":
         measure, around = ("fl", 1.0) if name == "short-femur" else ("hc", np.pi)
         return around * pixel * setting.millimetres / biometry.sd_mm(measure, setting.weeks)
-    return {"%": 0.6, "ratio": 0.01, "degrees": 4.0, "present": 0.0}[ANOMALIES[name].unit]
+    return {"%": 0.2, "ratio": 0.01, "degrees": 4.0, "present": 0.0}[ANOMALIES[name].unit]
 
 
 @settings(deadline=None, max_examples=6)
