@@ -52,7 +52,7 @@ RELEASE_METRICS: dict[str, str] = {
     "ms_ssim": "mean MS-SSIM of two synthetic images of a plane; 1: always the same image",
     "ms_ssim_above_floor": "that minus the same of real images",
     "repeated_fraction": "share of synthetic images that show the same as another one of another source",
-    "lpips_diversity": "mean LPIPS of two synthetic images of a plane; measured where `score.lpips` names a backbone",
+    "lpips_diversity": "mean LPIPS of two synthetic images of a plane; 0: always the same image",
     "lpips_diversity_over_floor": "that divided by the same of real images",
     **{f"look.{name}": f"distance of the distributions of {told}, in real deviations" for name, told in _LOOKS.items()},
     "dice": "judge's mean Dice against the asked layout",
