@@ -287,7 +287,9 @@ def faults(training: Images) -> dict[str, Fault]:
     """Return every fault with its three strengths, the weakest first."""
     shares = (0.25, 0.5, 1.0)
     return {
-        "blur": Fault({f"{s} px": each(blur(s), "blur") for s in (0.5, 1.0, 2.0)}, "kid", True),
+        "blur": Fault(
+            {f"{s} px": each(blur(s), "blur") for s in (0.5, 1.0, 2.0)}, "look.speckle_size_along", True, True
+        ),
         "noise": Fault({f"{s} grey levels": each(noise(s), "noise") for s in (5, 10, 20)}, "kid", True),
         "wrong sector": Fault(
             {f"tilted {s} degrees": each(turned(s), "turn") for s in (5, 15, 30)}, "look.sector_asymmetry", True, True
