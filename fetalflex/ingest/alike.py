@@ -22,7 +22,7 @@ _ROUGH, _GLANCE = 24, 48  # sides of the first alignment and of the first look
 # Aligned at this side, in so many Gauss-Newton steps, then looked at in detail at that side; a pair that correlates
 # less is given up: in the calibration (docs/results.md) no two forms of one picture did.
 LEVELS = ((_ROUGH, 8, _GLANCE, 0.3), (48, 5, _GLANCE, 0.4), (96, 3, 96, -1.0))
-_TOGETHER = 16  # pairs at once: what they need stays in the processor's cache
+_TOGETHER = 64  # pairs at once: fewer calls, and what they need still stays near the processor
 LEAST_OVERLAP = 0.5  # of the frame's area
 SMALLEST_SCALE, LARGEST_SCALE = 0.65, 1.55
 DETAIL = 2.0  # pixels (standard deviation) of the window that local mean and contrast are taken over
@@ -177,11 +177,12 @@ def _step(a: Floats, b: Floats, moves: Floats) -> Floats:
     side = a.shape[1]
     rows, columns = _hats(moves[:, 2:], side), _hats(moves[:, :2], side)
     moved = rows @ a @ columns.transpose(0, 2, 1)
-    slope_y, slope_x = np.gradient(moved, axis=(1, 2))
     grid = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5
     terms = np.empty((len(a), 6, side, side), np.float32)
-    np.multiply(slope_x, side / moves[:, 0, None, None], out=terms[:, 1])
-    np.multiply(slope_y, side / moves[:, 2, None, None], out=terms[:, 3])
+    _slope(moved, terms[:, 1])
+    _slope(moved.transpose(0, 2, 1), terms[:, 3].transpose(0, 2, 1))
+    terms[:, 1] *= side / moves[:, 0, None, None]
+    terms[:, 3] *= side / moves[:, 2, None, None]
     np.multiply(terms[:, 1], grid, out=terms[:, 0])
     np.multiply(terms[:, 3], grid[:, None], out=terms[:, 2])
     terms[:, 4], terms[:, 5] = moved, 1
@@ -192,6 +193,14 @@ def _step(a: Floats, b: Floats, moves: Floats) -> Floats:
     change: Floats = np.linalg.solve(normal, right)[:, :4, 0]
     # Gain multiplies the slopes, too; at the steps' end it is near 1, on the way a bounded step is safe.
     return change.clip(-0.05, 0.05)
+
+
+def _slope(images: Floats, out: Floats) -> None:
+    """Write the slope along the last axis of [B, S, S], as `np.gradient` has it, to `out`."""
+    np.subtract(images[..., 2:], images[..., :-2], out=out[..., 1:-1])
+    out[..., 1:-1] *= 0.5
+    np.subtract(images[..., 1], images[..., 0], out=out[..., 0])
+    np.subtract(images[..., -1], images[..., -2], out=out[..., -1])
 
 
 def _detail(images: Floats) -> Floats:
