@@ -195,7 +195,7 @@ def _step(a: Floats, b: Floats, moves: Floats) -> Floats:
     return change.clip(-0.05, 0.05)
 
 
-def _slope(images: Floats, out: Floats) -> None:
+def _slope(images: Array, out: Floats) -> None:
     """Write the slope along the last axis of [B, S, S], as `np.gradient` has it, to `out`."""
     np.subtract(images[..., 2:], images[..., :-2], out=out[..., 1:-1])
     out[..., 1:-1] *= 0.5
