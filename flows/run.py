@@ -10,6 +10,7 @@ from fetalflex.deid.keys import key_fingerprint
 from fetalflex.params import Params
 from flows.pipeline import Plan, StageOutcome, make_plan, run_pipeline
 from tasks import fingerprints, incoming, tracking
+from tasks.lockfile import mend_lock
 from tasks.process import exclusive
 from tasks.quality_page import QUALITY_PAGE
 from tasks.report import SHEET, write_report
@@ -46,6 +47,7 @@ def run_workspace(root: Path, start: str = "", *, crown: bool = True) -> RunSumm
     with exclusive(state_folder(root) / "run.lock", message), shared_server(root) as server:
         clock.lap("server process")
         keep_test_only(root)
+        mend_lock(root)
         incoming.prepare(root, params)
         clock.lap("raw files and manifests")
         stages = sorted(stage_names(root))

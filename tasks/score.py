@@ -105,9 +105,11 @@ class ScoreWork(ChunkWork):
     def finish(self, chunks: dict[str, Path], tracker: Tracker) -> None:
         """Turn features into scores, write and publish the reports."""
         threads = self.run.params.compute.threads
+        # Opened here: after a kill nothing has yet, and two threads that import big libraries break one another.
+        encoder = self.encoder(ALIGNER)
         # The search for copies takes as long as all the rest: it has a thread of its own.
         with ThreadPoolExecutor(1, initializer=fix_threads, initargs=(threads,)) as pool:
-            searched = pool.submit(self._privacy)
+            searched = pool.submit(self._privacy, encoder)
             judged = judge_control(self.run, self.synthetic, self.images, self.test)
             checked = check_images(self.run, self.synthetic, self.images, (_clean(self.groups.train), self.test))
             real, made, other = self._sides(chunks)
@@ -153,9 +155,9 @@ class ScoreWork(ChunkWork):
         figures = list(measure_all(real, made.take(normal), other, plan))
         return figures + list(by_anomaly(real, made, self._text("anomaly"), other, plan))
 
-    def _privacy(self) -> tuple[tuple[Nearest, ...], Privacy]:
+    def _privacy(self, encoder: CachedEncoder) -> tuple[tuple[Nearest, ...], Privacy]:
         params = self.run.params
-        search = Search(_gallery(self.groups.train), self.encoder(ALIGNER))
+        search = Search(_gallery(self.groups.train), encoder)
         held_out = (_gallery(self.groups.test), _gallery(self.groups.judge))
         ids = [str(i) for i in self.synthetic["image_id"]]
         return assess(

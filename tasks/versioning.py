@@ -12,6 +12,7 @@ import yaml
 
 from fetalflex.artifacts import atomic
 from fetalflex.errors import StageError, WorkspaceError
+from tasks.lockfile import keep_lock, mend_lock
 from tasks.process import die_with_parent
 from tasks.progress import terminal_environment
 
@@ -85,6 +86,7 @@ def repro(root: Path, stage: str, *, force: bool = False) -> None:
     dvc dies with this process, and the stage with dvc. Raises: StageError naming the stage, with dvc's last word.
     """
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", *(["--force"] if force else []), stage]
+    keep_lock(root)
     log = root / ".work" / "dvc.log"
     log.parent.mkdir(exist_ok=True)
     with (
@@ -97,6 +99,7 @@ def repro(root: Path, stage: str, *, force: bool = False) -> None:
         said = _pass_on(process, stage)
         code = process.wait()
     if code < 0:
+        mend_lock(root)
         raise StageError(
             f"stage {stage}: dvc was killed by signal {-code}; 'fetalflex run' goes on from where it stopped"
         )

@@ -1,6 +1,7 @@
 """The stage `score` from tables and models to its reports, on a workspace of drawn heads."""
 
 import json
+import threading
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -185,14 +186,22 @@ def test_the_page_shows_the_images_at_both_ends_of_every_score(scored, run):
 
 
 def test_a_second_scoring_makes_no_forward_pass_and_the_same_reports(scored, run):
-    first = (run.root / "reports/quality.json").read_bytes()
-    again = ScoreWork(run)
+    first, opened = (run.root / "reports/quality.json").read_bytes(), []
+
+    class Watched(ScoreWork):
+        def encoder(self, name):
+            opened.append(threading.current_thread())
+            return super().encoder(name)
+
+    again = Watched(run)
     chunks = {name: run.work / name for name in again.parts}
     for name, folder in chunks.items():
         again.features(name, folder)
     again.finish(chunks, Tracked())
     assert (run.root / "reports/quality.json").read_bytes() == first
     assert [again.encoder(name).forwards for name in ("aligner", "texture")] == [0, 0]
+    # MONAI, torchmetrics and diffusers break one another where two threads import them at once.
+    assert set(opened) == {threading.main_thread()}
     assert again.lpips.forwards == 0
     assert scored[0].lpips.forwards > 0
 
