@@ -77,7 +77,7 @@ def make_plan(root: Path, start: str = "") -> Plan:
     `start`: a stage (`ingest` means all centers) that runs again with all that follows from it, stale or not.
     Raises: UsageError where there is no such stage.
     """
-    graph, stale = versioning.graph(root), versioning.status(root)
+    graph, stale = versioning.known_graph(root), versioning.status(root)
     forced = _following(graph, start) if start else frozenset()
     return Plan(graph, {**{name: [f"asked for: from {start}"] for name in forced}, **stale}, forced)
 

@@ -9,11 +9,9 @@ from fetalflex.artifacts import read_json, tree_sha256
 from fetalflex.deid.keys import key_fingerprint
 from fetalflex.params import Params
 from flows.pipeline import Plan, StageOutcome, make_plan, run_pipeline
-from tasks import fingerprints, incoming, tracking
+from tasks import fingerprints, incoming, pagekeeping, tracking
 from tasks.lockfile import mend_lock
 from tasks.process import exclusive
-from tasks.quality_page import QUALITY_PAGE
-from tasks.report import SHEET, write_report
 from tasks.server import prefect_settings, shared_server
 from tasks.stage import stage_names
 from tasks.workspace import check_ready, git_commit, keep_test_only, load_params, state_folder, workspace_key
@@ -89,7 +87,12 @@ class _Clock:
 def _walk_and_report(root: Path, plan: Plan, clock: _Clock) -> tuple[list[StageOutcome], Path]:
     """Walk, write the page, and keep both under one parent run in MLflow (none where nothing is stale)."""
     if not plan.stale:
-        return _pages(root, run_pipeline(root, plan), clock)
+        outcomes = run_pipeline(root, plan)
+        page = pagekeeping.current_page(root) if all(o.state == "Cached" for o in outcomes) else None
+        return (outcomes, page) if page else _pages(root, outcomes, clock)
+    from tasks.quality_page import QUALITY_PAGE
+    from tasks.report import SHEET
+
     commit, dirty = git_commit(root)
     with tracking.pipeline_run(root, {"git.commit": commit, "git.dirty": str(dirty).lower()}) as tracker:
         outcomes, page = _pages(root, run_pipeline(root, plan), clock)
@@ -100,8 +103,12 @@ def _walk_and_report(root: Path, plan: Plan, clock: _Clock) -> tuple[list[StageO
 
 
 def _pages(root: Path, outcomes: list[StageOutcome], clock: _Clock) -> tuple[list[StageOutcome], Path]:
+    from tasks.report import write_report  # with matplotlib and polars: half a second that most runs do not need
+
     clock.skip()
     page = write_report(root, [o.as_dict() for o in outcomes])
+    if all(o.state in ("Cached", "Completed") for o in outcomes):
+        pagekeeping.note_page(root, page)
     clock.lap("report")
     return outcomes, page
 

@@ -25,6 +25,9 @@ LIBRARIES = (
 )  # fmt: skip
 
 
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # of statements; expressions are never visited
+
+
 def source_root() -> Path:
     """Return the folder that holds the packages flows, tasks and fetalflex."""
     return Path(__file__).resolve().parents[1]
@@ -46,6 +49,7 @@ def import_closure(module: str) -> list[Path]:
     return sorted(seen)
 
 
+@cache
 def _files(module: str) -> list[Path]:
     """Return the file of a module and the `__init__` of each package above it; nothing for other names."""
     root, parts = source_root(), module.split(".")
@@ -62,11 +66,14 @@ def _imports(path: Path) -> tuple[str, ...]:
     if path.suffix != ".py":
         return ()
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    waiting: list[ast.AST] = [ast.parse(path.read_text())]
+    while waiting:  # through statements alone: expressions are most of a tree and import nothing
+        node = waiting.pop()
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        waiting += [inner for field in _BLOCKS for inner in getattr(node, field, ())]
     return tuple(n for n in names if n.split(".")[0] in PACKAGES)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from fetalflex.artifacts import read_json, write_json, writing_folder
 from fetalflex.deid.keys import PseudonymKey
 from fetalflex.errors import SourceError
-from fetalflex.ingest.bucket import build_manifest, read_manifest, write_manifest
+from fetalflex.ingest.manifest import build_manifest, read_manifest, write_manifest
 from fetalflex.params import Params, Phantom
 from tasks import fingerprints
 from tasks.progress import bar
@@ -39,13 +39,13 @@ def check_centers(root: Path, params: Params) -> None:
 
 def draw_phantom(root: Path, center: str, spec: Phantom) -> None:
     """Draw an embedded center's raw DICOM unless the same specification was drawn already."""
-    from fetalflex.phantom.center import write_center
-
     stamp = root / ".work" / "phantom" / f"{center}.json"
     made_by = {"spec": spec.model_dump(), "code": fingerprints.files_fingerprint("fetalflex.phantom.center")}
     folder = raw_folder(root, center)
     if folder.is_dir() and stamp.is_file() and read_json(stamp) == made_by:
         return
+    from fetalflex.phantom.center import write_center
+
     with writing_folder(folder) as partial, bar(f"phantom {center}", 1) as shown:
         for step in write_center(partial, spec, center):
             shown.total = step.total

@@ -14,7 +14,7 @@ from fetalflex.artifacts import file_sha256, read_json, write_json
 from fetalflex.deid.keys import PseudonymKey, read_key
 from fetalflex.dicom.sandbox import Sandbox
 from fetalflex.errors import SourceError, UsageError
-from fetalflex.ingest.inventory import write_manifest
+from fetalflex.ingest.manifest import write_manifest
 from fetalflex.onboarding.draft import read_profile, write_draft
 from fetalflex.onboarding.page import Page, render
 from fetalflex.onboarding.probe import Census, probe_files, take_census, unmatched_texts

@@ -13,7 +13,7 @@ from typing import Any
 
 from fetalflex.artifacts import atomic, read_json, write_json
 from fetalflex.deid.keys import PseudonymKey, keyed_hash
-from fetalflex.ingest.inventory import build_manifest, read_manifest
+from fetalflex.ingest.manifest import build_manifest, read_manifest
 from tasks.workspace import INCOMING, manifest_path, raw_folder
 
 Row = dict[str, Any]

@@ -1,20 +1,24 @@
 """DVC, driven through its command line only (its Python internals have broken every project that imported them)."""
 
+import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from fetalflex.artifacts import atomic
-from fetalflex.errors import StageError, WorkspaceError
+from fetalflex.artifacts import atomic, read_json, write_json
+from fetalflex.errors import ArtifactError, StageError, WorkspaceError
 from tasks.lockfile import keep_lock, mend_lock
 from tasks.process import die_with_parent
 from tasks.progress import terminal_environment
+from tasks.workspace import state_folder
 
 _NODE = re.compile(r'^"([^"]+)";$', re.MULTILINE)
 _EDGE = re.compile(r'^"([^"]+)" -> "([^"]+)";$', re.MULTILINE)
@@ -49,6 +53,29 @@ def graph(root: Path) -> dict[str, list[str]]:
     for source, target in _EDGE.findall(dot):
         needs[target].append(source)
     return _sorted(needs)
+
+
+def known_graph(root: Path) -> dict[str, list[str]]:
+    """Return `graph`, remembered in the workspace's state for as long as the files that it comes from are the same."""
+    kept, key = state_folder(root) / "graph.json", _graph_key(root)
+    if kept.is_file():
+        with suppress(ArtifactError):
+            found = read_json(kept)
+            if found["key"] == key:
+                return dict(found["graph"])
+    value = graph(root)
+    write_json(kept, {"key": key, "graph": list(value.items())})
+    return value
+
+
+def _graph_key(root: Path) -> str:
+    digest = hashlib.sha256(f"{metadata.version('dvc')}\n".encode())
+    asked = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "*dvc.yaml", "*.dvc"]
+    done = subprocess.run(asked, cwd=root, capture_output=True, check=True)
+    for name in sorted({"dvc.yaml", "params.yaml", *filter(None, os.fsdecode(done.stdout).split("\0"))}):
+        content = (root / name).read_bytes() if (root / name).is_file() else b""
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def _sorted(needs: dict[str, list[str]]) -> dict[str, list[str]]:

@@ -23,23 +23,13 @@ from fetalflex.dicom.region import Geometry
 from fetalflex.dicom.sandbox import Sandbox
 from fetalflex.errors import NoUsableFramesError, QuarantineError, Reason
 from fetalflex.ingest import worker
-from fetalflex.ingest.inventory import (
-    Inventory,
-    Rejected,
-    SourceFile,
-    build_manifest,
-    locate,
-    read_manifest,
-    scan,
-    write_manifest,
-)
+from fetalflex.ingest.inventory import Inventory, Rejected, SourceFile, scan
 from fetalflex.ingest.level import tissue_level
 from fetalflex.marks import read_marks
 from fetalflex.masks.annotations import Annotation, fit_annotation
 from fetalflex.params import Center, Ingest
 
-__all__ = ["BucketResult", "Inventory", "build_manifest", "check_usable", "ingest_bucket", "locate", "read_manifest",
-           "scan", "write_manifest"]  # fmt: skip
+__all__ = ["BucketResult", "Inventory", "check_usable", "ingest_bucket", "scan"]
 
 Row = dict[str, Any]
 # A worker that has grown is replaced: what the text detector keeps of memory must not look like growth.

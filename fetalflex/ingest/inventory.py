@@ -5,22 +5,19 @@ Everything is named by keyed hashes: `file_id` of the path (so that the owner of
 `content_id` of the bytes (so that renaming a file changes no case).
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from fetalflex.artifacts import atomic, file_sha256
 from fetalflex.deid.keys import PseudonymKey, keyed_hash
 from fetalflex.dicom.sandbox import Sandbox
-from fetalflex.errors import ArtifactError, QuarantineError, Reason, SourceError
+from fetalflex.errors import QuarantineError, Reason
 from fetalflex.ingest import worker
+from fetalflex.ingest.manifest import file_id_of, files_of, is_foreign
 
-Known = dict[str, list[int | str]]
 BATCH = 64  # files to a request: a worker need not wait for this process between them
-MANIFEST_HEAD = "# FetalFlex manifest 1: keyed hash of path, keyed hash of content"
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ def scan(folder: Path, key: PseudonymKey) -> Inventory:
     rejected: list[Rejected] = []
     seen: set[str] = set()
     for relative, found in _inspect_all(folder):
-        file_id = _file_id(key, relative)
+        file_id = file_id_of(key, relative)
         try:
             if isinstance(found, QuarantineError):
                 raise found
@@ -90,80 +87,19 @@ def scan(folder: Path, key: PseudonymKey) -> Inventory:
     return Inventory(folder, kept, linked, tuple(rows))
 
 
-def build_manifest(folder: Path, key: PseudonymKey, known: Known) -> tuple[dict[str, str], Known]:
-    """Return (keyed hash of path -> keyed hash of content) of all files, and what the next call should be told.
-
-    `known` (path hash -> size, time of change in ns, content hash) spares reading files whose size and time are
-    unchanged; it is a cache and stays on this machine. Raises: SourceError for a missing or empty folder.
-    """
-    entries: dict[str, str] = {}
-    fresh: Known = {}
-    for path, relative in _files(folder):
-        file_id = _file_id(key, relative)
-        if _is_foreign(path, folder):
-            continue
-        state = path.stat()
-        before = known.get(file_id)
-        if before is not None and before[:2] == [state.st_size, state.st_mtime_ns]:
-            content = str(before[2])
-        else:
-            content = _content_id(key, path)
-        entries[file_id] = content
-        fresh[file_id] = [state.st_size, state.st_mtime_ns, content]
-    return entries, fresh
-
-
-def write_manifest(path: Path, entries: Mapping[str, str]) -> None:
-    """Write a manifest: sorted lines of two hashes and nothing else, so that it may be committed."""
-    lines = [MANIFEST_HEAD, *(f"{name} {content}" for name, content in sorted(entries.items()))]
-    with atomic(path) as partial:
-        partial.write_text("\n".join(lines) + "\n")
-
-
-def read_manifest(path: Path) -> dict[str, str]:
-    """Read a manifest. Raises: ArtifactError where it is missing or none of ours."""
-    try:
-        head, *lines = path.read_text().splitlines()
-        entries = dict(line.split(" ") for line in lines)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path.name}: no manifest ({type(error).__name__}); remove it and run again") from error
-    if head != MANIFEST_HEAD:
-        raise ArtifactError(f"{path.name}: no manifest of this version; remove it and run again")
-    return entries
-
-
-def locate(folder: Path, key: PseudonymKey, file_id: str) -> Path | None:
-    """Return the raw file that a quarantine row names: for whoever holds the key and the files."""
-    return next((path for path, relative in _files(folder) if _file_id(key, relative) == file_id), None)
-
-
-def _files(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield (path, relative path) of all files and links below a folder, sorted; folders behind links stay shut."""
-    center = folder.name
-    if not folder.is_dir():
-        raise SourceError(f"center {center}: its folder of raw files is missing; put its DICOM files there")
-    found = []
-    for root, folders, names in os.walk(folder):
-        links = [n for n in folders if (Path(root) / n).is_symlink()]
-        found += [Path(root) / n for n in (*names, *links)]
-    if not found:
-        raise SourceError(f"center {center}: its folder of raw files is empty; put its DICOM files there")
-    yield from sorted((path, path.relative_to(folder).as_posix()) for path in found)
-
-
 def _inspect_all(folder: Path) -> Iterator[tuple[str, dict[str, Any] | QuarantineError]]:
     """Yield (relative path, facts or why there are none) of all files, in order, many to a request.
 
     Where a worker is lost, the file that it was at is, too, and the others go on in the next one.
     """
     with Sandbox() as sandbox:
-        for batch in _batches(_files(folder)):
-            foreign = [_is_foreign(path, folder) for path, _ in batch]
-            waiting = [str(path) for (path, _), is_foreign in zip(batch, foreign, strict=True) if not is_foreign]
+        for batch in _batches(files_of(folder)):
+            foreign = [is_foreign(path, folder) for path, _ in batch]
+            waiting = [str(path) for (path, _), apart in zip(batch, foreign, strict=True) if not apart]
             answers = iter(list(_inspect_batch(sandbox, waiting)))  # to its end: the worker is free again
-            for (_, relative), is_foreign in zip(batch, foreign, strict=True):
+            for (_, relative), apart in zip(batch, foreign, strict=True):
                 outside = QuarantineError(Reason.OUTSIDE_TREE, "is no regular file inside the center's folder")
-                yield relative, outside if is_foreign else next(answers)
+                yield relative, outside if apart else next(answers)
 
 
 def _inspect_batch(sandbox: Sandbox, paths: list[str]) -> Iterator[dict[str, Any] | QuarantineError]:
@@ -185,19 +121,6 @@ def _inspect_batch(sandbox: Sandbox, paths: list[str]) -> Iterator[dict[str, Any
 def _batches(files: Iterator[tuple[Path, str]]) -> Iterator[list[tuple[Path, str]]]:
     while batch := list(islice(files, BATCH)):
         yield batch
-
-
-def _is_foreign(path: Path, folder: Path) -> bool:
-    """Whether a path is no regular file inside the folder (a link out of it, to nothing or to a folder, a pipe)."""
-    return not path.is_file() or not path.resolve().is_relative_to(folder.resolve())
-
-
-def _file_id(key: PseudonymKey, relative: str) -> str:
-    return keyed_hash(key, "file", relative)
-
-
-def _content_id(key: PseudonymKey, path: Path) -> str:
-    return keyed_hash(key, "content", file_sha256(path))
 
 
 def _one_per_uid(images: list[SourceFile]) -> tuple[tuple[SourceFile, ...], list[Rejected]]:

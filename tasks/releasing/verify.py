@@ -8,7 +8,7 @@ from typing import Any
 
 from fetalflex.artifacts import file_sha256, read_json
 from fetalflex.errors import ArtifactError, MissingSecretError, UsageError, WorkspaceError
-from fetalflex.ingest.bucket import build_manifest, read_manifest
+from fetalflex.ingest.manifest import build_manifest, read_manifest
 from fetalflex.release.chain import Findings, check_tree
 from fetalflex.release.compare import MEAN_GREY_LEVELS, Difference, Remade, differing, summary
 from fetalflex.release.machine import device_kind

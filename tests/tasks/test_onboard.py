@@ -9,7 +9,7 @@ import pytest
 from fetalflex.dicom.sandbox import Sandbox
 from fetalflex.errors import MissingSecretError, ParameterError, UsageError
 from fetalflex.ingest import inventory
-from fetalflex.ingest.inventory import read_manifest
+from fetalflex.ingest.manifest import read_manifest
 from fetalflex.onboarding import worker
 from tasks.approval import Decision, read_approvals
 from tasks.onboard import Onboarding, Request, check_request, finish_approval, summarize

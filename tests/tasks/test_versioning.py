@@ -23,6 +23,23 @@ def test_graph_lists_stages_after_what_they_need(toy: Path) -> None:
     }
 
 
+def test_the_graph_is_remembered_until_a_file_changes_that_it_comes_from(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(versioning, "graph", lambda root: asked.append(root) or {"b": [], "a": ["b"]})
+    for _ in range(2):
+        assert list(versioning.known_graph(toy).items()) == [("b", []), ("a", ["b"])]
+    assert len(asked) == 1
+    (toy / "more.dvc").write_text("outs: []\n")
+    versioning.known_graph(toy)
+    (toy / "params.yaml").write_text("ingest: {centers: {a: frames}}\n")
+    versioning.known_graph(toy)
+    (toy / ".fetalflex" / "graph.json").write_text("half a fi")
+    assert list(versioning.known_graph(toy)) == ["b", "a"]
+    assert len(asked) == 4
+
+
 def test_status_gives_reasons_and_writes_nothing(toy: Path) -> None:
     before = sorted(p.name for p in toy.rglob("*") if ".dvc/" not in str(p) and ".git/" not in str(p))
     found = versioning.status(toy)
