@@ -132,7 +132,7 @@ class Sandbox:
         if self._busy:
             raise RuntimeError("the sandbox is at work on another request: finish or close that first")
         self._busy = True
-        delivered = 0
+        delivered, killed = 0, False
         try:
             while True:
                 worker, fresh = self._ready()
@@ -143,9 +143,11 @@ class Sandbox:
                                 delivered += 1
                                 yield answer
                 except _LostError as lost:
-                    # An earlier file may have damaged or filled that worker: only a fresh one's verdict counts.
-                    if fresh or lost.reason is Reason.TIME_LIMIT:
+                    # An earlier file may have damaged or filled that worker: only a fresh one's verdict counts. Of one
+                    # that was killed the machine may have been the reason: there a second fresh one's.
+                    if lost.reason is Reason.TIME_LIMIT or (fresh and (killed or not lost.killed)):
                         raise QuarantineError(lost.reason, lost.detail) from None
+                    killed = fresh
                 else:
                     return
         finally:
@@ -197,9 +199,9 @@ class Sandbox:
 class _LostError(Exception):
     """A worker ended, or had to be ended, before its answer was whole."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str, *, killed: bool = False) -> None:
         super().__init__(reason, detail)
-        self.reason, self.detail = reason, detail
+        self.reason, self.detail, self.killed = reason, detail, killed
 
 
 class _Worker:
@@ -288,7 +290,7 @@ class _Worker:
         if code == -signal.SIGXCPU:
             return _LostError(Reason.TIME_LIMIT, "took more processor time than any real file")
         what = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return _LostError(Reason.DECODER_CRASHED, f"its decoder died ({what})")
+        return _LostError(Reason.DECODER_CRASHED, f"its decoder died ({what})", killed=code == -signal.SIGKILL)
 
 
 def _environment() -> dict[str, str]:

@@ -136,6 +136,25 @@ def test_a_crash_in_a_used_worker_is_tried_again_in_a_fresh_one(clip: Path) -> N
         assert found + [said["number"] for said, _ in answers] == [0, 1]
 
 
+def test_a_worker_killed_from_outside_costs_nothing_and_twice_in_a_row_the_file(clip: Path) -> None:
+    """Somebody's kill, or the system's for want of memory, says nothing of the file; a file that calls for it twice."""
+
+    def found(sandbox: Sandbox, kills: int) -> list[int]:
+        numbers = []
+        for said, _ in sandbox.run(worker.decoded, path=str(clip)):
+            numbers.append(said["number"])
+            if kills:
+                assert sandbox.pid is not None
+                os.kill(sandbox.pid, signal.SIGKILL)
+                kills -= 1
+        return numbers
+
+    with Sandbox() as sandbox:
+        assert found(sandbox, 1) == [0, 1]
+    with Sandbox() as sandbox, pytest.raises(QuarantineError, match=r"decoder_crashed: .*\(signal 9\)"):
+        found(sandbox, 2)
+
+
 def test_a_worker_that_hangs_is_ended_by_the_clock(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.dcm")  # opening it waits for a writer that never comes
     with Sandbox(Budget(message_s=0.5, wall_factor=1)) as sandbox:
