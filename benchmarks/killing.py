@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import psutil
 
+from benchmarks.warm import Forked, Warm
 from fetalflex import tables
 from fetalflex.release.chain import dvc_md5
 from tasks import repository, versioning
@@ -40,13 +41,15 @@ Aim = Literal["random", "chunk write", "chunk move", "checkpoint", "publish", "l
 @dataclass(frozen=True)
 class Target:
     """What is killed. `way`: `stage`, its process alone; `dvc`, `dvc repro` of one stage; `run`, a whole run on a
-    standing server, and `server`, with one of its own; `release`, and `push`, `dvc push` alone.
+    standing server, and `server`, with one of its own; `release`, and `push`, `dvc push` alone. `forked`: a stage's
+    process, struck and second, comes from one that has imported all; else it is a new one.
     """
 
     number: int
     way: Way
     stage: str
     aim: Aim
+    forked: bool = False
 
     @property
     def scope(self) -> str:
@@ -65,6 +68,7 @@ class Kill:
     number: int
     scope: str
     way: str
+    forked: bool
     stage: str
     aim: str
     victim: str
@@ -81,10 +85,14 @@ class Kill:
 
 @dataclass
 class Lane:
-    """A workspace of its own in which one kill follows another. `served`: the environment of the standing server."""
+    """A workspace of its own in which one kill follows another. `served`: the environment of the standing server.
+
+    `warm`: forks stages' processes for the targets that ask for it.
+    """
 
     root: Path
     served: dict[str, str]
+    warm: Warm
     known: dict[str, str] = field(init=False)
     images: Counter[str] = field(init=False)
 
@@ -108,7 +116,8 @@ class Lane:
             said = self._again(target)
         found = _images(self.root)
         return Kill(
-            target.number, target.scope, target.way, target.stage, target.aim, victim or MISSED, survivors, half,
+            target.number, target.scope, target.way, target.forked, target.stage, target.aim, victim or MISSED,
+            survivors, half,
             sum(seen.chunks.get(name, {inode}) != {inode} for name, inode in before.items()),
             max((_twice(seen.curves.get(name, text)) for name, text in curves.items()), default=0),
             sum((self.images - found).values()), sum((found - self.images).values()),
@@ -116,9 +125,8 @@ class Lane:
         )  # fmt: skip
 
     def _command(self, target: Target) -> list[str]:
-        stage, _, center = target.stage.partition("@")
         commands: dict[Way, list[str]] = {
-            "stage": [f"flows.{stage}", *(["--center", center] if center else [])],
+            "stage": _module(target.stage),
             "dvc": ["dvc", "repro", "--single-item", target.stage],
             "run": ["flows.cli", "run"],
             "server": ["flows.cli", "run"],
@@ -135,7 +143,7 @@ class Lane:
         """Take away what the command is going to make."""
         if target.aim == "push":
             commit(self.root, "As it is")
-            shutil.rmtree(self._remote(), ignore_errors=True)
+            shutil.rmtree(self._remote, ignore_errors=True)
             return
         clean_work(self.root, target.stage)
         for out in versioning.outputs(self.root, target.stage):
@@ -146,16 +154,31 @@ class Lane:
         if target.way != "stage":
             _remove(self.root / ".dvc/cache/runs")
 
+    @property
     def _remote(self) -> Path:
-        return Path(next(iter(versioning.remotes(self.root).values())))
+        return self.root.with_name(f"{self.root.name}.remote")
 
-    def _kill(self, target: Target, chance: random.Random, hurry: float) -> tuple[str, list[psutil.Process]]:
-        """Start the command and kill at the aim; return the victim (empty: it had ended) and who must be gone then."""
-        reached, delay = self._moment(target, chance, hurry), _delay(target.aim, chance) * hurry
+    @property
+    def _cache(self) -> Path:
+        return self.root / ".dvc" / "cache"
+
+    @contextmanager
+    def _started(self, target: Target) -> Iterator["subprocess.Popen[bytes] | Forked"]:
+        """Yield the command at work."""
+        if target.forked:
+            module, *arguments = _module(target.stage)
+            yield self.warm.start(module, arguments, self.root, self.root / ".work" / "stderr")
+            return
         with subprocess.Popen(
             self._command(target), cwd=self.root, env=self._environment(served=target.way != "server"),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         ) as process:  # fmt: skip
+            yield process
+
+    def _kill(self, target: Target, chance: random.Random, hurry: float) -> tuple[str, list[psutil.Process]]:
+        """Start the command and kill at the aim; return the victim (empty: it had ended) and who must be gone then."""
+        reached, delay = self._moment(target, chance, hurry), _delay(target.aim, chance) * hurry
+        with self._started(target) as process:
             _within(LIMIT_S, process, lambda p: p.poll() is not None or reached())
             _within(delay, process, lambda p: p.poll() is not None)
             if process.poll() is not None:
@@ -171,10 +194,10 @@ class Lane:
 
     def _moment(self, target: Target, chance: random.Random, hurry: float) -> Callable[[], bool]:
         """Return what tells whether the moment has come at which a kill is aimed."""
-        work, lock, remote = self.root / ".work" / target.stage, self.root / "dvc.lock", self._remote()
+        work, lock, remote = self.root / ".work" / target.stage, self.root / "dvc.lock", self._remote
         outs = [self.root / out for out in versioning.outputs(self.root, target.stage)]
         size, early = lock.stat().st_size, chance.random() < 0.3
-        count = len(set(objects(versioning.cache_folder(self.root), self.known)))
+        count = len(set(objects(self._cache, self.known))) if target.aim == "push" else 0
         pushed = 1 + int(chance.random() * count * hurry)
         tests: dict[Aim, Callable[[], bool]] = {
             "random": lambda: early or any(p.is_dir() for p in work.glob("*")),
@@ -191,7 +214,7 @@ class Lane:
         """Count what is visible and not whole: outputs; of a push the remote's objects, and a tag without its data."""
         if target.aim != "push":
             return sum(dvc_md5(self.root / path) not in (None, md5) for path, md5 in self.known.items())
-        remote = self._remote()
+        remote = self._remote
         found = [Object(p.name, p.parent.name + p.name, p) for p in remote.glob("files/md5/??/*") if _OBJECT(p.name)]
         return sum(damage(o) is not None for o in found) + (
             SPARE in repository.tags(self.root) and self._lacks(remote) > 0
@@ -202,27 +225,42 @@ class Lane:
 
     def _again(self, target: Target) -> str:
         """Do again what was killed; where DVC or a run was struck, a whole run. Return the last line of a failure."""
+        if target.forked:
+            with self._started(target) as process:
+                code = process.wait(LIMIT_S)
+            return _last_line((self.root / ".work" / "stderr").read_text(), code)
         whole = target.way in ("dvc", "run", "server")
         command = [sys.executable, "-m", "flows.cli", "run"] if whole else self._command(target)
         done = subprocess.run(
             command, cwd=self.root, env=self._environment(served=True), capture_output=True, text=True, check=False,
             timeout=LIMIT_S,
         )  # fmt: skip
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        return " ".join(lines[-1].split()) if done.returncode else ""
+        return _last_line(done.stderr, done.returncode)
 
     def _is_same(self, target: Target) -> bool:
         """Return whether all is as an undisturbed run leaves it: links, bytes, cache, remote, tag."""
         same = hashes(self.root) == self.known
         same &= all(dvc_md5(self.root / path) == md5 for path, md5 in self.known.items())
         if target.way != "stage":
-            same &= not self._lacks(versioning.cache_folder(self.root))
+            same &= not self._lacks(self._cache)
         if target.aim == "push":
-            same &= not self._lacks(self._remote())
+            same &= not self._lacks(self._remote)
         if target.way == "release":
             same &= repository.tags(self.root) == [SPARE] and not (self.root / ".work" / "release").exists()
             repository.git(self.root, "tag", "--delete", SPARE)
         return same
+
+
+def _module(stage: str) -> list[str]:
+    """Return a stage's module and arguments, as dvc.yaml calls it."""
+    name, _, center = stage.partition("@")
+    return [f"flows.{name}", *(["--center", center] if center else [])]
+
+
+def _last_line(text: str, code: int) -> str:
+    """Return the last line of a command that failed, empty where it did not."""
+    lines = text.strip().splitlines() or [f"exit code {code}"]
+    return " ".join(lines[-1].split()) if code else ""
 
 
 def _delay(aim: Aim, chance: random.Random) -> float:

@@ -25,8 +25,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from benchmarks.killing import CHUNKED, MISSED, STAGES, TRAINED, Aim, Kill, Lane, Target, Way
+from benchmarks.warm import Warm
 from tasks import versioning
 from tasks.server import Server, prefect_environment
+from tests.flows.chain import environment
 
 CHAIN: tuple[Way, ...] = ("run", "server", "run", "push", "run", "release", "run", "server", "run", "run")
 
@@ -47,7 +49,11 @@ def plan(number: int, seed: int) -> tuple[Target, random.Random]:
     aim: Aim = "push" if way in ("release", "push") else "lock" if way == "dvc" else chance.choice(aims)
     if way in ("run", "server") and chance.random() < 0.2:
         aim = "lock"
-    return Target(number, way, "sample" if aim == "push" else stage, aim), chance
+    if aim == "push":
+        stage = "sample"
+    elif aim == "lock" and chance.random() < 0.75:
+        stage = "gate"  # the lock is written alike whatever ran before, and this is the shortest
+    return Target(number, way, stage, aim, way == "stage" and number % 4 != 1), chance
 
 
 def _aims(stage: str) -> list[Aim]:
@@ -95,12 +101,14 @@ def work_through(
     root = base.with_name(f"{base.name}-{lane}")
     served = prefect_environment(base) | {"PREFECT_API_URL": server.url}
     here = None
+    warm = Warm(environment() | served)
     while True:
         try:
             number = left.get_nowait()
         except queue.Empty:
+            warm.stop()
             return
-        here = here or Lane(_copied(base, root), served)
+        here = here or Lane(_copied(base, root), served, warm)
         kill = here.strike(*plan(number, seed))
         table.add(kill)
         if not kill.same_hashes:
