@@ -177,7 +177,7 @@ class Lane:
 
     def _kill(self, target: Target, chance: random.Random, hurry: float) -> tuple[str, list[psutil.Process]]:
         """Start the command and kill at the aim; return the victim (empty: it had ended) and who must be gone then."""
-        reached, delay = self._moment(target, chance, hurry), _delay(target.aim, chance) * hurry
+        reached, delay = self._moment(target, chance, hurry), _delay(target, chance) * hurry
         with self._started(target) as process:
             _within(LIMIT_S, process, lambda p: p.poll() is not None or reached())
             _within(delay, process, lambda p: p.poll() is not None)
@@ -263,9 +263,10 @@ def _last_line(text: str, code: int) -> str:
     return " ".join(lines[-1].split()) if code else ""
 
 
-def _delay(aim: Aim, chance: random.Random) -> float:
-    """Return how long to wait at the aim, in seconds."""
-    return chance.random() * {"random": 4.0, "checkpoint": 0.5, "lock": 0.1}.get(aim, 0.05)
+def _delay(target: Target, chance: random.Random) -> float:
+    """Return how long to wait at the aim, in seconds. The gate is at work for less than one."""
+    longest = {"random": 0.5 if target.stage == "gate" else 4.0, "checkpoint": 0.5, "lock": 0.1}.get(target.aim, 0.05)
+    return chance.random() * longest
 
 
 def _choose(everyone: list[psutil.Process], target: Target, chance: random.Random) -> psutil.Process:
