@@ -12,7 +12,7 @@ from flows.pipeline import Plan, StageOutcome, make_plan, run_pipeline
 from tasks import fingerprints, incoming, pagekeeping, tracking
 from tasks.lockfile import mend_lock
 from tasks.process import exclusive
-from tasks.server import prefect_settings, shared_server
+from tasks.server import answering, prefect_settings, shared_server
 from tasks.stage import stage_names
 from tasks.workspace import check_ready, git_commit, keep_test_only, load_params, state_folder, workspace_key
 
@@ -54,7 +54,7 @@ def run_workspace(root: Path, start: str = "", *, crown: bool = True) -> RunSumm
         clock.lap("dvc: graph and status")
         if plan.stale:
             check_weights(params)
-        with prefect_settings(server):
+        with prefect_settings(server), answering():
             clock.lap("waiting for the server")
             outcomes, report = _walk_and_report(root, plan, clock)
         gate = _verdict(root, outcomes, crown=crown)

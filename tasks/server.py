@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from fetalflex.errors import WorkspaceError
 from tasks.process import die_with_parent
@@ -165,3 +166,23 @@ def prefect_settings(server: Server | None) -> Iterator[None]:
     server.wait()
     with temporary_settings({PREFECT_API_URL: server.url}):
         yield
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Turn Prefect's words for a server that does not answer (after a minute of asking) into one line.
+
+    Raises: WorkspaceError.
+    """
+    import httpx  # Prefect's own client, whose errors it passes on
+
+    try:
+        yield
+    except (httpx.TransportError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "Failed to reach API" not in str(error):
+            raise
+        place = urlsplit(os.environ.get("PREFECT_API_URL", ""))
+        raise WorkspaceError(
+            f"Prefect's server at {place.hostname}:{place.port} does not answer: start it again, or unset "
+            "PREFECT_API_URL, so that a run has its own; then 'fetalflex run' goes on where it stopped"
+        ) from error

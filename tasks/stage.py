@@ -24,7 +24,7 @@ from fetalflex.errors import FetalFlexError, WorkspaceError
 from fetalflex.params import Compute, Params
 from tasks import fingerprints
 from tasks.process import exclusive, fix_threads, watch_caller
-from tasks.server import prefect_settings, shared_server
+from tasks.server import answering, prefect_settings, shared_server
 from tasks.workspace import find_root, load_params
 
 WORK = ".work"
@@ -184,7 +184,7 @@ def run_stage(stage: str, flow: Callable[[Compute], Any], item: str | None = Non
     try:
         root = find_root(Path.cwd())
         error_file(root, name).unlink(missing_ok=True)
-        with shared_server(root) as server, prefect_settings(server):
+        with shared_server(root) as server, prefect_settings(server), answering():
             flow(load_params(root).compute)
     except FetalFlexError as error:
         _fail(name, str(error), error.exit_code)
