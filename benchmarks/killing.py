@@ -231,10 +231,13 @@ class Lane:
             return _last_line((self.root / ".work" / "stderr").read_text(), code)
         whole = target.way in ("dvc", "run", "server")
         command = [sys.executable, "-m", "flows.cli", "run"] if whole else self._command(target)
-        done = subprocess.run(
-            command, cwd=self.root, env=self._environment(served=True), capture_output=True, text=True, check=False,
-            timeout=LIMIT_S,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                command, cwd=self.root, env=self._environment(served=True), capture_output=True, text=True, check=False,
+                timeout=LIMIT_S,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return f"did not end within {LIMIT_S:.0f} s"
         return _last_line(done.stderr, done.returncode)
 
     def _is_same(self, target: Target) -> bool:
