@@ -10,6 +10,7 @@ from fetalflex.deid.keys import key_fingerprint
 from fetalflex.params import Params
 from flows.pipeline import Plan, StageOutcome, make_plan, run_pipeline
 from tasks import fingerprints, incoming, pagekeeping, tracking
+from tasks.disk import telling_of_a_full_disk
 from tasks.lockfile import mend_lock
 from tasks.process import exclusive
 from tasks.server import answering, prefect_settings, shared_server
@@ -42,7 +43,8 @@ def run_workspace(root: Path, start: str = "", *, crown: bool = True) -> RunSumm
     params = load_params(root)
     message = "another run is at work in this workspace: wait for it to end, or stop it"
     clock = _Clock()
-    with exclusive(state_folder(root) / "run.lock", message), shared_server(root) as server:
+    lock = exclusive(state_folder(root) / "run.lock", message)
+    with telling_of_a_full_disk(), lock, shared_server(root) as server:
         clock.lap("server process")
         keep_test_only(root)
         mend_lock(root)

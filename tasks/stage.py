@@ -4,7 +4,6 @@ Anything that must survive a crash lies in `.work/<stage>/<hash of inputs and pa
 the end, because DVC deletes a stage's outputs before it runs the stage again.
 """
 
-import errno
 import hashlib
 import json
 import math
@@ -23,6 +22,7 @@ from fetalflex.artifacts import atomic, read_json, tree_sha256, write_json, writ
 from fetalflex.errors import FetalFlexError, WorkspaceError
 from fetalflex.params import Compute, Params
 from tasks import fingerprints
+from tasks.disk import telling_of_a_full_disk
 from tasks.process import exclusive, fix_threads, watch_caller
 from tasks.server import answering, prefect_settings, shared_server
 from tasks.workspace import find_root, load_params
@@ -184,16 +184,10 @@ def run_stage(stage: str, flow: Callable[[Compute], Any], item: str | None = Non
     try:
         root = find_root(Path.cwd())
         error_file(root, name).unlink(missing_ok=True)
-        with shared_server(root) as server, prefect_settings(server), answering():
+        with telling_of_a_full_disk(), shared_server(root) as server, prefect_settings(server), answering():
             flow(load_params(root).compute)
     except FetalFlexError as error:
         _fail(name, str(error), error.exit_code)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _fail(
-            name, "no space is left on the disk: free some (old caches: 'dvc gc -w') and run again; nothing is lost", 1
-        )
 
 
 def _fail(name: str, message: str, code: int) -> None:

@@ -5,6 +5,7 @@ ever enters an output of DVC: tracking only listens.
 """
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -227,6 +228,7 @@ def _client(root: Path) -> Any:
 
     for setting, value in _PATIENCE.items():
         os.environ.setdefault(setting, value)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints, with traceback, what it raises
     return MlflowClient(tracking_uri(root))
 
 
