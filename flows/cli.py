@@ -1,6 +1,7 @@
 """The command line `fetalflex`. Heavy imports happen inside the commands, so that --help answers at once."""
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -268,6 +269,7 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Run the command line; expected errors are one line on standard error and exit code 1 or 2."""
+    logging.raiseExceptions = False  # of log lines that a lost server did not take, Prefect writes after our own line
     try:
         app()
     except FetalFlexError as error:
