@@ -184,5 +184,5 @@ def answering() -> Iterator[None]:
         place = urlsplit(os.environ.get("PREFECT_API_URL", ""))
         raise WorkspaceError(
             f"Prefect's server at {place.hostname}:{place.port} does not answer: start it again, or unset "
-            "PREFECT_API_URL, so that a run has its own; then 'fetalflex run' goes on where it stopped"
+            "PREFECT_API_URL, so that a run has its own; then the same command goes on where it stopped"
         ) from error

@@ -20,7 +20,7 @@ from fetalflex.rng import derive_seed
 from tasks import fingerprints, repository, tracking, versioning
 from tasks.progress import bar
 from tasks.releasing.clone import check_is_dataset, clone_at
-from tasks.releasing.objects import damaged, heal
+from tasks.releasing.objects import damaged, drop_torn, heal, places_of
 from tasks.stage import stage_names
 from tasks.workspace import load_center, load_params
 
@@ -228,15 +228,20 @@ def _message(tree: Path, manifest: Manifest) -> str:
 
 def _publish(root: Path, tree: Path) -> None:
     """Push all objects and read every one again from the remote. Raises: WorkspaceError naming a damaged one."""
+    tracked, remote = versioning.tracked(tree), Path(next(iter(versioning.remotes(tree).values())))
+    if remote.is_dir():
+        drop_torn(remote, versioning.cache_folder(tree), tracked)
     versioning.push(tree)
     proof = tree.parent / "proof"
     versioning.use_cache(tree, proof)
     versioning.fetch(tree)
-    count, faults = damaged(proof, versioning.tracked(tree))
+    count, faults = damaged(proof, tracked)
     if faults:
-        place = f"files/md5/{faults[0].expected[:2]}/{faults[0].expected[2:]}"
+        output = next(n for n in tracked if faults[0].name == n or faults[0].name.startswith(f"{n}/"))
+        damaged_md5 = tracked[output] if faults[0].name == output else faults[0].expected
+        places = " and ".join(places_of(tracked[output], [damaged_md5]))
         raise WorkspaceError(
-            f"the remote holds {len(faults)} damaged objects of {count} (of {faults[0].name}): remove {place} there, "
+            f"the remote holds {len(faults)} damaged objects of {count} (of {faults[0].name}): remove {places} there, "
             "then release again: it is sent anew"
         )
     versioning.use_cache(tree, versioning.cache_folder(root))

@@ -64,6 +64,34 @@ def damaged(store: Path, tracked: Mapping[str, str]) -> tuple[int, list[Differen
     return count, found
 
 
+def drop_torn(remote: Path, cache: Path, tracked: Mapping[str, str]) -> int:
+    """Remove objects of a folder that a killed push left half-written, and return how many.
+
+    DVC copies into a folder under the last name at once, and never sends again what is there. Half a file is shorter
+    than the cache's; one of the right length and other bytes is no such thing, and stays to be named.
+    """
+    torn = 0
+    for name, md5 in tracked.items():
+        found = [item for item in objects(cache, {name: md5}) if _is_shorter(place_of(remote, item.md5), item.place)]
+        for place in places_of(md5, [item.md5 for item in found]):
+            (remote / place).unlink(missing_ok=True)
+        torn += len(found)
+    return torn
+
+
+def places_of(md5: str, damaged_md5: list[str]) -> list[str]:
+    """Return what has to leave a store so that damaged objects of an output are sent again: a folder's list with them.
+
+    Where the list of a folder is there, DVC takes its files for there, too.
+    """
+    wanted = [*damaged_md5, *([md5] if damaged_md5 and md5.endswith(".dir") else [])]
+    return [place_of(Path(), one).as_posix() for one in dict.fromkeys(wanted)]
+
+
+def _is_shorter(place: Path, whole: Path) -> bool:
+    return place.is_file() and whole.is_file() and place.stat().st_size < whole.stat().st_size
+
+
 def lay_out(store: Path, tracked: Mapping[str, str], tree: Path) -> None:
     """Put objects in their places in a tree, to be read: damaged ones as they are, missing ones not at all."""
     for item in objects(store, tracked):

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
-from tasks.releasing.objects import damaged, heal, place_of
+from tasks.releasing.objects import damaged, drop_torn, heal, place_of
 
 
 def _md5(data: bytes) -> str:
@@ -52,3 +53,25 @@ def test_a_damaged_list_of_a_folder_is_named_alone(tmp_path: Path) -> None:
     count, faults = damaged(store, tracked)
     assert (count, [f.name for f in faults]) == (1, ["data"])
     assert heal(store, faults, tmp_path / "tree") == faults
+
+
+def test_what_a_killed_push_left_half_written_goes_with_its_folder_s_list(tmp_path: Path) -> None:
+    """DVC takes a folder's files for there where its list is."""
+    tracked, cache, remote = _store(tmp_path), tmp_path / "store", tmp_path / "remote"
+    shutil.copytree(cache, remote)
+    assert drop_torn(remote, cache, tracked) == 0
+    half = place_of(remote, _md5(b"one"))
+    half.write_bytes(b"o")
+    place_of(remote, _md5(b"two")).write_bytes(b"twO")
+    assert drop_torn(remote, cache, tracked) == 1
+    assert not half.exists()
+    assert not place_of(remote, tracked["data"]).exists()
+    assert place_of(remote, _md5(b"two")).read_bytes() == b"twO", "as long as it should be: rotten, to be named"
+
+
+def test_half_a_list_of_a_folder_goes(tmp_path: Path) -> None:
+    tracked, cache, remote = _store(tmp_path), tmp_path / "store", tmp_path / "remote"
+    shutil.copytree(cache, remote)
+    place_of(remote, tracked["data"]).write_bytes(b"")
+    assert drop_torn(remote, cache, tracked) == 1
+    assert not place_of(remote, tracked["data"]).exists()
