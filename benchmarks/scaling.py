@@ -53,7 +53,7 @@ def time_stage(root: Path, stage: str, server: Server) -> tuple[float, float]:
     seconds = time.monotonic() - began
     if wrong := differing(root, stage):
         raise RuntimeError(f"{stage}: other bytes in {wrong}")
-    return seconds, float(max(map(int, _CHUNKS.findall(done.stderr))))
+    return seconds, float(max(map(int, _CHUNKS.findall(done.stderr))))  # the last says the whole
 
 
 def main() -> None:
