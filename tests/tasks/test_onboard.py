@@ -8,7 +8,7 @@ import pytest
 
 from fetalflex.dicom.sandbox import Sandbox
 from fetalflex.errors import MissingSecretError, ParameterError, UsageError
-from fetalflex.ingest import inventory
+from fetalflex.ingest import manifest
 from fetalflex.ingest.manifest import read_manifest
 from fetalflex.onboarding import worker
 from tasks.approval import Decision, read_approvals
@@ -123,20 +123,20 @@ def test_an_interrupted_one_changes_nothing_and_is_gone_on_with(root: Path, sour
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files whose headers were asked for, and those whose bytes were hashed, by name."""
     seen: list[str] = []
-    run, content = Sandbox.run, inventory._content_id
+    run, content = Sandbox.run, manifest.file_sha256
 
     def counted(self: Sandbox, function: Any, /, **arguments: Any) -> Any:
         if function is worker.probe_headers:
             seen.extend(f"header {Path(p).name}" for p in arguments["paths"])
         return run(self, function, **arguments)
 
-    def hashed(key: Any, path: Path) -> str:
+    def hashed(path: Path) -> str:
         if ".work" in path.parts and path.parent.name != "trial":
             seen.append(f"bytes {path.name}")
-        return content(key, path)
+        return content(path)
 
     monkeypatch.setattr(Sandbox, "run", counted)
-    monkeypatch.setattr(inventory, "_content_id", hashed)
+    monkeypatch.setattr(manifest, "file_sha256", hashed)
     return seen
 
 

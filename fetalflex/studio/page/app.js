@@ -33,10 +33,19 @@ async function tried(work) {
 let queue = Promise.resolve(), waiting = null;
 function edit(change) {
   if (change.op === "anomalies" && waiting?.op === "anomalies") { waiting.anomalies = change.anomalies; return queue; }
+  const done = ordered(async () => { if (waiting === change) waiting = null; show(await post("/api/edit", change)); });
   waiting = change;
-  queue = queue.then(() => { if (waiting === change) waiting = null; return tried(async () => show(await post("/api/edit", change))); });
+  return done;
+}
+
+function ordered(work) {
+  waiting = null;
+  queue = queue.then(() => tried(work));
   return queue;
 }
+
+// In the same order as changes: undo must not overtake the change that it takes back.
+const step = (way) => ordered(async () => show(await post(`/api/${way}`)));
 
 // Live figures while a drag is under way: one question at a time, always the newest.
 let asking = false, next = null;
@@ -199,8 +208,8 @@ function stated() {
 
 function wire() {
   const clicks = {
-    undo: () => tried(async () => show(await post("/api/undo"))),
-    redo: () => tried(async () => show(await post("/api/redo"))),
+    undo: () => step("undo"),
+    redo: () => step("redo"),
     sample: () => begun(() => post("/api/start", { plane: by("plane").value || null, seed: Number(by("seed").value), ...wish() })),
     "take-case": () => begun(() => post("/api/start", { case: by("case").value, ...wish() })),
     "open-image": () => by("image-file").click(),
@@ -249,7 +258,7 @@ function keys(event) {
   const letter = event.key.toLowerCase();
   if (event.ctrlKey && (letter === "z" || letter === "y") && !typing) {
     event.preventDefault();
-    by(letter === "y" || event.shiftKey ? "redo" : "undo").click();
+    step(letter === "y" || event.shiftKey ? "redo" : "undo"); // not by the button, which changes under way may still disable
   } else if (!typing && !event.ctrlKey && !event.altKey && !event.metaKey) {
     const ids = { g: "generate", c: "counterfactual", p: "tool-paint", e: "tool-erase", m: "tool-select", 1: "show-edit", 2: "show-result", 3: "show-swipe", 4: "show-change" };
     const target = by(ids[letter] ?? "");
