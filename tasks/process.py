@@ -39,20 +39,31 @@ def watch_caller(period_s: float = 0.2) -> None:
     if "DVC_STAGE" not in os.environ:
         return  # started by hand: the terminal's own signals decide
     die_with_parent()
-    caller = psutil.Process().parent()
-    while caller is not None and caller.name().lstrip("-") in _SHELLS:
-        caller = caller.parent()
+    try:
+        caller = psutil.Process().parent()
+        while caller is not None and caller.name().lstrip("-") in _SHELLS:
+            caller = caller.parent()
+    except psutil.NoSuchProcess:
+        caller = None
     if caller is None or caller.pid <= 1:
         os.kill(os.getpid(), signal.SIGKILL)  # the caller died before we looked
         return
     watched = caller
 
     def watch() -> None:
-        while watched.is_running() and watched.status() != psutil.STATUS_ZOMBIE:
+        while _lives(watched):
             time.sleep(period_s)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="watch-caller", daemon=True).start()
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Return whether a process is at work still; it may end between any two looks at it."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def fix_threads(threads: int) -> None:

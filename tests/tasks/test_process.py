@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from fetalflex.errors import WorkspaceError
-from tasks.process import exclusive
+from tasks.process import _lives, exclusive
 
 STAGE = (
     "import time, os; from tasks.process import watch_caller; watch_caller(0.05)\n"
@@ -22,9 +22,11 @@ STAGE = (
 def _gone(pid: int, limit_s: float = 10.0) -> bool:
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
             return True
-        psutil.Process(os.getpid())
         time.sleep(0.02)
     return False
 
@@ -41,6 +43,16 @@ def test_stage_dies_when_its_caller_is_killed(shell: str, tmp_path: Path) -> Non
         assert psutil.pid_exists(pid)
         os.kill(process.pid, signal.SIGKILL)
     assert _gone(pid)
+
+
+def test_a_caller_that_ends_between_two_looks_at_it_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(self: psutil.Process) -> str:
+        raise psutil.NoSuchProcess(self.pid)
+
+    here = psutil.Process()
+    assert _lives(here)
+    monkeypatch.setattr(psutil.Process, "status", ended)
+    assert not _lives(here)
 
 
 def test_a_second_holder_is_refused_with_the_message(tmp_path: Path) -> None:
