@@ -93,8 +93,7 @@ MS_SSIM = Measure("ms_ssim", None, lambda r, s, d, rng: _pairs(lambda side, p: m
 
 def _repeated(_real: Side, synthetic: Side, draws: int, random: Random) -> Interval:
     """Of the synthetic side alone; its floor is therefore the same of real images."""
-    again = repeated(synthetic.images, synthetic.clusters).astype(np.float64)
-    return mean_interval(again, synthetic.clusters, draws, random) if draws else _alone(float(again.mean()))
+    return _mean(repeated(synthetic.images, synthetic.clusters).astype(np.float64), synthetic, draws, random)
 
 
 REPEATED = Measure("repeated_fraction", None, _repeated, MOST_NEIGHBOURS)
@@ -113,6 +112,11 @@ def _kernel(encoder: str, kernel: Kernel) -> Figured:
 
 def _alone(value: float) -> Interval:
     return Interval(value, float("nan"), float("nan"))
+
+
+def _mean(values: Floats, side: Side, draws: int, random: Random) -> Interval:
+    """Return the mean of a number per image of a side."""
+    return mean_interval(values, side.clusters, draws, random) if draws else _alone(float(values.mean()))
 
 
 class _Shared:
@@ -165,7 +169,7 @@ def _neighbours(near: _Shared, name: str) -> Figured:
     def of(real: Side, synthetic: Side, draws: int, random: Random) -> Interval:
         shares: Floats = getattr(near(real, synthetic, random), name)
         side = synthetic if name in ("precision", "density") else real
-        return mean_interval(shares, side.clusters, draws, random) if draws else _alone(float(shares.mean()))
+        return _mean(shares, side, draws, random)
 
     return of
 
