@@ -22,7 +22,7 @@ _ROUGH, _GLANCE = 24, 48  # sides of the first alignment and of the first look
 # Aligned at this side, in so many Gauss-Newton steps, then looked at in detail at that side; a pair that correlates
 # less is given up: in the calibration (docs/results.md) no two forms of one picture did.
 LEVELS = ((_ROUGH, 8, _GLANCE, 0.3), (48, 5, _GLANCE, 0.4), (96, 3, 96, -1.0))
-_TOGETHER = 64  # pairs at once: fewer calls, and what they need still stays near the processor
+_PIXELS = 2**16  # of the pairs aligned at once: few calls, and what they need stays near the processor
 LEAST_OVERLAP = 0.5  # of the frame's area
 SMALLEST_SCALE, LARGEST_SCALE = 0.65, 1.55
 DETAIL = 2.0  # pixels (standard deviation) of the window that local mean and contrast are taken over
@@ -90,29 +90,20 @@ def compare_views(views: tuple[Views, Views], left: Array, right: Array) -> Like
     runs away (another scale than a crop explains, hardly any overlap) has correlation 0.
     Source: Lucas & Kanade 1981, with the gain and offset of Baker & Matthews 2004 (IJCV 56), section 4.
     """
-    found = Likeness(np.zeros(len(left), np.float32), np.zeros(len(left), np.float32))
-    for start in range(0, len(left), _TOGETHER):
-        part = slice(start, start + _TOGETHER)
-        found.correlation[part], found.overlap[part] = _compared(views, left[part], right[part])
-    return found
-
-
-def _compared(views: tuple[Views, Views], left: Array, right: Array) -> tuple[Floats, Floats]:
-    """Return correlation and overlap of a few pairs."""
     moves = np.tile(np.array([1, 0, 1, 0], np.float32), (len(left), 1))  # x scale, x shift, y scale, y shift
-    correlation, overlap = np.zeros(len(left), np.float32), np.zeros(len(left), np.float32)
+    found = Likeness(np.zeros(len(left), np.float32), np.zeros(len(left), np.float32))
     here = np.arange(len(left))
     for side, steps, glance, least in LEVELS:
-        i, j = left[here], right[here]
-        a, b = views[0].smoothed(side, i), views[1].smoothed(side, j)
-        for _ in range(steps):
-            moves[here] += _step(a, b, moves[here])
-        seen = _judge(views[0].reduced(glance, i), views[1].detail(glance, j), moves[here])
-        correlation[here], overlap[here] = seen.correlation, seen.overlap
-        here = here[seen.correlation > least]
-        if not len(here):
-            break
-    return correlation, overlap
+        together = _PIXELS // side**2
+        for start in range(0, len(here), together):
+            part = here[start : start + together]
+            a, b = views[0].smoothed(side, left[part]), views[1].smoothed(side, right[part])
+            for _ in range(steps):
+                moves[part] += _step(a, b, moves[part])
+            seen = _judge(views[0].reduced(glance, left[part]), views[1].detail(glance, right[part]), moves[part])
+            found.correlation[part], found.overlap[part] = seen.correlation, seen.overlap
+        here = here[found.correlation[here] > least]
+    return found
 
 
 def _judge(left: Floats, detail: Floats, moves: Floats) -> Likeness:
