@@ -10,10 +10,12 @@ from tasks.tracking import stage_run
 
 @flow(name="score", persist_result=False)
 def score() -> None:
-    """Compute features part by part, then every score."""
+    """Compute features part by part while copies are searched for, then every score."""
     with open_stage("score") as run, stage_run(run, run.params.score.model_dump()) as tracker:
         work = ScoreWork(run)
-        work.finish(map_chunks(run, "features", list(work.parts), work.features), tracker)
+        with work.searching() as searched:
+            chunks = map_chunks(run, "features", list(work.parts), work.features)
+            work.finish(chunks, searched, tracker)
 
 
 if __name__ == "__main__":

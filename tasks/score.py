@@ -1,6 +1,8 @@
 """Quality of the synthetic images: fidelity, control by the judge, plausibility, privacy."""
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +41,7 @@ from tasks.tracking import Tracker
 _MOST_MARKED = 0.05  # of an image's area
 ALIGNER = "aligner"
 Images = npt.NDArray[np.uint8]
+Searched = tuple[tuple[Nearest, ...], Privacy]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,19 +105,26 @@ class ScoreWork(ChunkWork):
         encoder, images = self.parts[name]
         np.save(folder / "features.npy", self.encoder(encoder).features(images), allow_pickle=False)
 
-    def finish(self, chunks: dict[str, Path], tracker: Tracker) -> None:
-        """Turn features into scores, write and publish the reports."""
+    @contextmanager
+    def searching(self) -> Iterator[Future[Searched]]:
+        """Search for copies beside all the rest, on a thread of its own: it takes as long as what follows the features.
+
+        It needs the aligner's features alone, so it begins with the others, and no core waits for it at the end.
+        """
+        # Opened first: two threads that import big libraries side by side break one another.
+        for name in (ALIGNER, *self.run.params.score.encoders):
+            self.encoder(name)
         threads = self.run.params.compute.threads
-        # Opened here: after a kill nothing has yet, and two threads that import big libraries break one another.
-        encoder = self.encoder(ALIGNER)
-        # The search for copies takes as long as all the rest: it has a thread of its own.
         with ThreadPoolExecutor(1, initializer=fix_threads, initargs=(threads,)) as pool:
-            searched = pool.submit(self._privacy, encoder)
-            judged = judge_control(self.run, self.synthetic, self.images, self.test)
-            checked = check_images(self.run, self.synthetic, self.images, (_clean(self.groups.train), self.test))
-            real, made, other = self._sides(chunks)
-            fidelity = self._fidelity(real, made, other)
-            nearest, privacy = searched.result()
+            yield pool.submit(self._privacy, self.encoder(ALIGNER))
+
+    def finish(self, chunks: dict[str, Path], searched: Future[Searched], tracker: Tracker) -> None:
+        """Turn features into scores, write and publish the reports."""
+        judged = judge_control(self.run, self.synthetic, self.images, self.test)
+        checked = check_images(self.run, self.synthetic, self.images, (_clean(self.groups.train), self.test))
+        real, made, other = self._sides(chunks)
+        fidelity = self._fidelity(real, made, other)
+        nearest, privacy = searched.result()
         parts = Parts(
             self.run.params.score.encoders, fidelity, judged.control, judged.anomalies, privacy,
             (*judged.figures, *checked.figures),
@@ -155,7 +165,7 @@ class ScoreWork(ChunkWork):
         figures = list(measure_all(real, made.take(normal), other, plan))
         return figures + list(by_anomaly(real, made, self._text("anomaly"), other, plan))
 
-    def _privacy(self, encoder: CachedEncoder) -> tuple[tuple[Nearest, ...], Privacy]:
+    def _privacy(self, encoder: CachedEncoder) -> Searched:
         params = self.run.params
         search = Search(_gallery(self.groups.train), encoder)
         held_out = (_gallery(self.groups.test), _gallery(self.groups.judge))

@@ -112,7 +112,8 @@ def scored(run):
         chunks[name] = run.work / name
         chunks[name].mkdir()
         work.features(name, chunks[name])
-    work.finish(chunks, tracked)
+    with work.searching() as searched:
+        work.finish(chunks, searched, tracked)
     return work, tracked, read_json(run.root / "reports/quality.json")
 
 
@@ -197,7 +198,8 @@ def test_a_second_scoring_makes_no_forward_pass_and_the_same_reports(scored, run
     chunks = {name: run.work / name for name in again.parts}
     for name, folder in chunks.items():
         again.features(name, folder)
-    again.finish(chunks, Tracked())
+    with again.searching() as searched:
+        again.finish(chunks, searched, Tracked())
     assert (run.root / "reports/quality.json").read_bytes() == first
     assert [again.encoder(name).forwards for name in ("aligner", "texture")] == [0, 0]
     # MONAI, torchmetrics and diffusers break one another where two threads import them at once.
