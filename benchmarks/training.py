@@ -1,6 +1,6 @@
 """How fast is training beside a bare loop, and what costs most? One run, both sides by turns.
 
-    python -m benchmarks.training --cases CASES.npz [--preset cpu64] [--rounds 8] [--device cuda]
+    python -m benchmarks.training --cases CASES.npz [--preset cpu64] [--rounds 8] [--device cuda] [--set train.steps=9]
 
 `training` is `train_generator` as it is: batches drawn and augmented, conditions dropped, clipping, AdamW, EMA.
 `bare` calls the same networks in the same precision, forward and backward, on one batch of tensors in memory, and
@@ -15,15 +15,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from ruamel.yaml import YAML
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from benchmarks.packed import unpack
+from benchmarks.train_packed import read
 from fetalflex.dataset import Cases
 from fetalflex.diffusion import train as training
 from fetalflex.diffusion.train import Batches, Objective, Run, new_backbone, train_generator
 from fetalflex.model import loop
 from fetalflex.model.prealign import new_aligner
-from fetalflex.params import Params, Train, parse, preset_text
+from fetalflex.params import Train
 
 STEPS = 4
 
@@ -56,8 +57,8 @@ def timed(step, device: str) -> float:
     return (clock() - start) / STEPS
 
 
-def costs(step, rounds: int) -> list[tuple[str, float]]:
-    """Return parts of a training step and their share of its time, the largest first, from the profiler."""
+def costs(step, rounds: int, device: str) -> list[tuple[str, float, float]]:
+    """Return parts of a training step and the share of its time that the CPU and the GPU take for each."""
     marks = {
         "batch: draw and augment": (training.Pictures, "draw"),
         "batch: conditions": (training.Described, "at"),
@@ -80,29 +81,36 @@ def costs(step, rounds: int) -> list[tuple[str, float]]:
     for name, (owner, attribute) in marks.items():
         setattr(owner, attribute, marked(name))
     try:
-        with profile(activities=[ProfilerActivity.CPU]) as found:
+        gpu = [ProfilerActivity.CUDA] if device == "cuda" else []
+        with profile(activities=[ProfilerActivity.CPU, *gpu]) as found:
             start = time.perf_counter()
             for _ in range(rounds):
                 step()
+            if gpu:
+                torch.cuda.synchronize()
             total = time.perf_counter() - start
     finally:
         for name, (owner, attribute) in marks.items():
             setattr(owner, attribute, kept[name])
-    averages = {e.key: e.cpu_time_total / 1e6 for e in found.key_averages() if e.key.startswith("part:")}
-    return sorted(((k.removeprefix("part:"), v / total) for k, v in averages.items()), key=lambda x: -x[1])
+    parts = [e for e in found.key_averages() if e.key.startswith("part:") and e.cpu_time_total]
+    shares = [
+        (e.key.removeprefix("part:"), e.cpu_time_total / 1e6 / total, e.device_time_total / 1e6 / total) for e in parts
+    ]
+    return sorted(shares, key=lambda x: -max(x[1:]))
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=Path, required=True, help="packed cases (Cases.save)")
+    parser.add_argument("--cases", type=Path, required=True, help="packed cases: Cases.save or a zip")
     parser.add_argument("--preset", default="cpu64")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--set", nargs="*", default=[], help="changes of the preset, section.key=value")
     args = parser.parse_args()
-    cases = Cases.load(args.cases).of_group("train")
-    whole = parse(YAML(typ="safe", pure=True).load(preset_text(args.preset)), Params, args.preset)
+    cases = (unpack(args.cases) if args.cases.suffix == ".zip" else Cases.load(args.cases)).of_group("train")
+    whole = read(args)
     params: Train = whole.train.model_copy(update={"steps": 10**6})
     aligner = new_aligner(cases, whole.prealign, params.patch, 0)
     steps = train_generator(cases, aligner, params, Run(0, threads=args.threads, device=args.device))
@@ -118,8 +126,8 @@ def main() -> None:
     print(f"{args.preset}: batch {params.batch_size} of {cases.size} px, {params.precision}, threads {args.threads}")
     print(f"seconds per step, median: training {np.median(spent['training']):.3f}, bare {np.median(spent['bare']):.3f}")
     print(f"bare / training: {np.median(ratios):.3f} (rounds {ratios.min():.3f} to {ratios.max():.3f})")
-    for name, share in costs(sides["training"], STEPS):
-        print(f"{name}: {100 * share:.1f} % of a training step")
+    for name, own, gpu in costs(sides["training"], STEPS, args.device):
+        print(f"{name}: {100 * own:.1f} % of a training step on the CPU, {100 * gpu:.1f} % on the GPU")
 
 
 if __name__ == "__main__":

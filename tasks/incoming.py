@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fetalflex.artifacts import read_json, write_json, writing_folder
 from fetalflex.deid.keys import PseudonymKey
-from fetalflex.errors import SourceError
+from fetalflex.errors import ParameterError, SourceError
 from fetalflex.ingest.manifest import build_manifest, read_manifest, write_manifest
 from fetalflex.params import Params, Phantom
 from tasks import fingerprints
@@ -32,9 +32,14 @@ def prepare(root: Path, params: Params) -> None:
 
 
 def check_centers(root: Path, params: Params) -> None:
-    """Hold each center's role against the folder its frames go to. Raises: ParameterError."""
+    """Hold each center's role against the folder its frames go to; one must be trained on. Raises: ParameterError."""
     for name, folder in params.ingest.centers.items():
         check_role(name, folder, load_center(root, name))
+    if "frames" not in params.ingest.centers.values():
+        raise ParameterError(
+            f"params.yaml: ingest.centers: found {', '.join(params.ingest.centers)}, for tests only; expected at least "
+            "one center that is trained on: 'fetalflex import' or 'fetalflex onboard' adds it"
+        )
 
 
 def draw_phantom(root: Path, center: str, spec: Phantom) -> None:

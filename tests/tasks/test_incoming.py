@@ -32,6 +32,13 @@ def test_a_role_that_contradicts_the_folder_is_refused(tmp_path: Path, role: str
         incoming.check_centers(tmp_path, _params(a=folder))
 
 
+def test_centers_for_tests_alone_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "centers").mkdir()
+    (tmp_path / "centers/a.yaml").write_text(CENTER.format(role="test_only"))
+    with pytest.raises(ParameterError, match=r"ingest.centers: found a, for tests only; expected at least one.*import"):
+        incoming.prepare(tmp_path, _params(a="test_only"))
+
+
 def test_a_missing_raw_folder_without_manifest_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"center a: the folder incoming/a is missing.*fetalflex import"):
         incoming.refresh_manifest(tmp_path, "a", KEY)
