@@ -24,6 +24,7 @@ def serve(
     repository: Repository = "",
     allow_failing_gate: AllowFailing = False,
     port: Annotated[int, typer.Option(min=0, help="Of the Prefect server started here; 0: any free one.")] = 4200,
+    name: Annotated[str, typer.Option(help="Before the deployments' names, where workspaces share a server.")] = "",
 ) -> None:
     """Serve the schedules until Ctrl-C: regenerate (monthly), verify (weekly), onboard (on demand).
 
@@ -43,7 +44,7 @@ def serve(
         from flows.serve import Schedules, serve_workspace
 
         regeneration = {"repository_url": repository, "allow_failing_gate": allow_failing_gate}
-        serve_workspace(root, Schedules(regenerate, every, verify), regeneration)
+        serve_workspace(root, Schedules(regenerate, every, verify, name), regeneration)
 
 
 def regenerate(

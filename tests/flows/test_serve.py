@@ -27,7 +27,7 @@ def _lines(found: list) -> dict[str, list[str | None]]:
 
 
 def test_the_default_is_monthly_weekly_and_on_demand() -> None:
-    found = deployments(Schedules(), {"repository_url": ""})
+    found = deployments(Path(), Schedules(), {"repository_url": ""})
     assert _lines(found) == {
         "regenerate/monthly": ["0 3 1 * *"], "verify/weekly": ["0 5 * * 0"], "onboard/on-demand": [],
     }  # fmt: skip
@@ -37,7 +37,7 @@ def test_the_default_is_monthly_weekly_and_on_demand() -> None:
 
 def test_prefect_yaml_names_the_same_deployments() -> None:
     written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    served = deployments(Schedules(), {})
+    served = deployments(Path(), Schedules(), {})
     assert {f"{load_flow_from_entrypoint(d['entrypoint']).name}/{d['name']}" for d in written} == set(_lines(served))
     assert [d["entrypoint"] for d in written] == [d.entrypoint for d in served]
     for d in written:
@@ -47,13 +47,18 @@ def test_prefect_yaml_names_the_same_deployments() -> None:
 
 
 def test_an_interval_takes_the_place_of_the_cron_line() -> None:
-    (schedule,) = deployments(Schedules(every_hours=6.0), {})[0].schedules
+    (schedule,) = deployments(Path(), Schedules(every_hours=6.0), {})[0].schedules
     assert schedule.schedule.interval.total_seconds() == 6 * 3600
 
 
 def test_a_cron_line_that_is_none_is_one_line() -> None:
     with pytest.raises(UsageError, match="a schedule cannot be read"):
-        deployments(Schedules(regenerate="every month"), {})
+        deployments(Path(), Schedules(regenerate="every month"), {})
+
+
+def test_a_name_stands_before_all_names() -> None:
+    found = deployments(Path(), Schedules(name="hearts"), {})
+    assert set(_lines(found)) == {"regenerate/hearts-monthly", "verify/hearts-weekly", "onboard/hearts-on-demand"}
 
 
 def _deployed(server: Server, since: set[str]) -> dict[str, dict[str, Any]]:
@@ -85,6 +90,10 @@ def test_the_serving_process_registers_its_flows_and_ends_clean(
             assert found["monthly"]["schedules"][0]["schedule"]["interval"] == 6 * 3600
             assert not any(d["paused"] for d in found.values())
             assert "served already" in cli(root, "serve", code=1, env=environment(**served))
+            create_workspace(tmp_path / "other", "tiny")
+            taken = cli(tmp_path / "other", "serve", code=2, env=environment(**served))
+            assert "has regenerate/monthly of another workspace" in taken
+            assert "--name" in taken
             everyone = family(psutil.Process(process.pid))
             process.send_signal(signal.SIGTERM)
             _, said = process.communicate(timeout=60)
