@@ -39,7 +39,7 @@ class Schedules:
 
 
 def deployments(root: Path, schedules: Schedules, regeneration: dict[str, Any]) -> list["RunnerDeployment"]:
-    """Return the workspace's deployments, tagged as its own: `regenerate/monthly`, `verify/weekly`, `onboard/on-demand`.
+    """Return the deployments, tagged with their workspace: `regenerate/monthly`, `verify/weekly`, `onboard/on-demand`.
 
     Each runs once at a time, and what comes meanwhile waits; a run's lock keeps different ones apart in a workspace.
     Raises: UsageError for a cron line that is none.
