@@ -1,6 +1,7 @@
 """Fluid is dark, however much of it there is: the clean estimate of an edited, fluid-filled object is drawn to black.
 
-The generator has seen fluid in narrow spaces alone. Asked for a wide one, it fills it with what it knows: patchy grey.
+The generator has seen fluid in narrow spaces alone. Asked for a wide one, it fills it with what it knows: patchy grey,
+and a lattice of the period of its patches.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from fetalflex.anatomy.ontology import structure
 from fetalflex.diffusion.objective import Velocity, clean_estimate
 
 EARLY, LATE = 0.95, 0.15  # at later times the denoiser alone draws texture and borders
-_LEVEL, _SURROUNDINGS, _WINDOW = 0.1, 4, 5
+PLAIN = 0.2  # from here on no pattern of the patches' period is left: earlier, plain is washed out
+_LEVEL, _SURROUNDINGS, _WINDOW, _SOON = 0.1, 4, 5, 1e-3
 
 
 def fluid_regions(layouts: Sequence[Layout], size: int) -> Tensor:
@@ -30,12 +32,13 @@ def fluid_regions(layouts: Sequence[Layout], size: int) -> Tensor:
     return torch.from_numpy(regions)
 
 
-def anechoic(field: Velocity, regions: Tensor, strength: float) -> Velocity:
+def anechoic(field: Velocity, regions: Tensor, strength: float, patch: int = 1) -> Velocity:
     """Return the field whose clean estimate is darkened in these regions [B, 1, S, S], without a further evaluation.
 
     x_0 = x - t v; where its local mean inside is brighter than the darkest tenth of what surrounds the region,
-    `strength` times the difference is taken off, and v = (x - x_0) / t again. Outside of the regions, at times later
-    than `LATE` and earlier than `EARLY`, v is untouched, to the bit. An image depends on its own region alone.
+    `strength` times the difference is taken off at times from `EARLY` to `LATE`, from `PLAIN` on so is what repeats
+    with the denoiser's `patch` (pixels; 1: nothing), and v = (x - x_0) / t again. Outside of the regions and of these
+    times v is untouched, to the bit. An image depends on its own region alone.
     Source: as `guidance.steered` (arXiv 2311.16424, algorithm 1), with the echogenicity that the structure demands in
     place of a network's gradient.
     """
@@ -49,11 +52,20 @@ def anechoic(field: Velocity, regions: Tensor, strength: float) -> Velocity:
         clean = clean_estimate(x, v, t)
         mean = F.avg_pool2d(clean, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)
         excess = (mean - _levels(clean, near)).clamp(min=0)
-        moved = clean - strength * inner.to(x) * excess
-        timely = ((t >= LATE) & (t <= EARLY))[:, None, None, None]
-        return torch.where((inner.to(x.device) > 0) & timely, (x - moved) / t[:, None, None, None].clamp(min=LATE), v)
+        dark, plain = (when[:, None, None, None] for when in ((t >= LATE) & (t <= EARLY), (t <= PLAIN) & (patch > 1)))
+        off = torch.where(dark, excess, 0.0) + torch.where(plain, clean - _plain(clean, patch), 0.0)
+        moved = clean - strength * inner.to(x) * off
+        touched = (inner.to(x.device) > 0) & (dark | plain)
+        return torch.where(touched, (x - moved) / t[:, None, None, None].clamp(min=_SOON), v)
 
     return darkened
+
+
+def _plain(images: Tensor, patch: int) -> Tensor:
+    """Return images under a triangular window that no pattern of period `patch` passes."""
+    near, far = patch // 2, (patch - 1) // 2
+    once = F.avg_pool2d(F.pad(images, (near, far) * 2, mode="replicate"), patch, 1)
+    return F.avg_pool2d(F.pad(once, (far, near) * 2, mode="replicate"), patch, 1)
 
 
 def _surroundings(regions: Tensor) -> Tensor:

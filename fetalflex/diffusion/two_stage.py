@@ -279,7 +279,7 @@ class _Sampler:
         if not params.darkening:
             return field
         fluid = fluid_regions([r.layout for r in batch], self.generator.size)
-        return anechoic(field, fluid.to(self.device), params.darkening)
+        return anechoic(field, fluid.to(self.device), params.darkening, self.denoiser.patch)
 
     def _canvas(self, batch: list[SampleRequest], regions: list[Mask | None]) -> Canvas:
         """Return references and regions; an image without a reference may change everywhere."""

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fetalflex.anatomy.layout import Layout, LayoutObject, Mask, mask_box
-from fetalflex.diffusion.echogenicity import EARLY, LATE, anechoic, fluid_regions
+from fetalflex.diffusion.echogenicity import EARLY, LATE, PLAIN, anechoic, fluid_regions
 from fetalflex.diffusion.objective import clean_estimate
 
 SIDE = 24
@@ -61,6 +61,24 @@ def test_outside_of_the_region_and_of_its_times_nothing_changes() -> None:
         before, after = _grey(x, t), field(x, t)
         assert torch.equal(before[region == 0], after[region == 0])
         assert torch.equal(before, after) == (time != 0.5)
+
+
+@pytest.mark.parametrize("patch", [2, 4])
+def test_a_lattice_of_the_patches_is_taken_out_of_fluid_late_and_nowhere_else(patch: int) -> None:
+    region = fluid_regions([_layout("lateral-ventricle", edited=True)], SIDE)
+    lattice = torch.zeros(1, 1, SIDE, SIDE)
+    lattice[..., ::patch, ::patch] = 0.3
+
+    def woven(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return (x - lattice + 0.9) / t[:, None, None, None]
+
+    x = torch.randn(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(4))
+    for time in (LATE / 2, PLAIN + 0.01):
+        t = torch.tensor([time])
+        clean = clean_estimate(x, anechoic(woven, region, 1.0, patch)(x, t), t)
+        deep = clean[0, 0, 9:13, 9:13]
+        assert (float(deep.std()) < 1e-5) == (time < PLAIN)
+        assert torch.equal(anechoic(woven, region, 1.0, patch)(x, t)[region == 0], woven(x, t)[region == 0])
 
 
 def test_what_is_darker_already_stays() -> None:
