@@ -32,14 +32,15 @@ from fetalflex.model.prealign import new_aligner, train_aligner
 from fetalflex.params import Params
 
 WARM, TIMED, MARGIN = 8, 24, 1.05
-# Two stages (the default, whole budget), one stage from the same noise, no steering, other guidance, boxes, many steps.
-SAMPLE = {"guidance": 2.5, "agreement": 0.0, "batch_size": 60}
+# Two stages with the whole budget; from the same noise one stage of as many evaluations, and of 12 (that and boxes, that
+# and no guidance, beside it); many steps.
+SAMPLE = {"guidance": 2.5, "agreement": 1.0, "batch_size": 60}
 VARIANTS = {
-    "one": {"coarse_steps": 20},
-    "unsteered": {"steering": 0.0},
-    "guidance1": {"guidance": 1.0},
-    "boxes": {},
-    "steps200": {"coarse_steps": 200, "budget": 200},
+    "one": {"coarse_steps": 20, "agreement": 0.0},
+    "twelve": {"agreement": 0.0},
+    "guidance1": {"guidance": 1.0, "agreement": 0.0},
+    "boxes": {"agreement": 0.0},
+    "steps200": {"coarse_steps": 200, "budget": 200, "agreement": 0.0},
 }
 
 

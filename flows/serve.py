@@ -19,6 +19,7 @@ from flows.onboard import onboard
 from flows.regenerate import regenerate
 from flows.verify import verify
 from tasks.process import exclusive
+from tasks.server import answering
 from tasks.workspace import state_folder
 
 if TYPE_CHECKING:
@@ -90,12 +91,13 @@ def check_names(root: Path, made: list["RunnerDeployment"]) -> None:
 def serve_workspace(root: Path, schedules: Schedules, regeneration: dict[str, Any]) -> None:
     """Serve until stopped. The process stands in the workspace, as its flows do.
 
-    Raises: WorkspaceError for a second; UsageError for names that are another workspace's.
+    Raises: WorkspaceError for a second, or a server that does not answer; UsageError for names that are another's.
     """
     made = deployments(root, schedules, regeneration)
     os.chdir(root)
     # Prefect 3.8 stops its runner at SIGTERM, and its own call to do so once more is never awaited.
     warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited", RuntimeWarning)
     with exclusive(state_folder(root) / "serve.lock", "the schedules of this workspace are served already"):
-        check_names(root, made)
+        with answering():
+            check_names(root, made)
         serve(*made)

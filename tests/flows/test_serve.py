@@ -15,7 +15,7 @@ from prefect.flows import load_flow_from_entrypoint
 
 from fetalflex.errors import UsageError
 from flows.serve import Schedules, deployments
-from tasks.server import Server
+from tasks.server import Server, free_port
 from tasks.workspace import create_workspace
 from tests.flows.chain import cli, environment, family, is_dead, wait_for
 
@@ -59,6 +59,14 @@ def test_a_cron_line_that_is_none_is_one_line() -> None:
 def test_a_name_stands_before_all_names() -> None:
     found = deployments(Path(), Schedules(name="hearts"), {})
     assert set(_lines(found)) == {"regenerate/hearts-monthly", "verify/hearts-weekly", "onboard/hearts-on-demand"}
+
+
+def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
+    root, port = tmp_path / "ws", free_port()
+    create_workspace(root, "tiny")
+    told = cli(root, "serve", code=1, env=environment(PREFECT_API_URL=f"http://127.0.0.1:{port}/api"))
+    assert f"Prefect's server at 127.0.0.1:{port} does not answer" in told
+    assert "Traceback" not in told
 
 
 def _deployed(server: Server, since: set[str]) -> dict[str, dict[str, Any]]:
