@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy import ndimage
 
-from fetalflex.anatomy.ontology import STRUCTURE_NAMES, plane, structure_index
+from fetalflex.anatomy.ontology import STRUCTURE_NAMES, STRUCTURES, Structure, plane, structure_index
 from fetalflex.anatomy.shapes import Box as Box
 from fetalflex.anatomy.shapes import Mask as Mask
 from fetalflex.anatomy.shapes import Shape
@@ -204,9 +205,28 @@ def rasterize(layout: Layout, size: int) -> LayoutMaps:
 
 
 def changed_region(before: Layout, after: Layout, size: int) -> Mask:
-    """Return bool [size, size], true where two drawn layouts differ; of what is taken away, its place."""
-    differs = rasterize(before, size).maps != rasterize(after, size).maps
-    return np.asarray(differs.any(axis=0))
+    """Return bool [size, size], true where two drawn layouts differ; of what is taken away, its place.
+
+    Where an outline with a wall moves, its walls before and after are part of it: or the old skull stays as a ghost.
+    """
+    first, second = (rasterize(layout, size).maps > 0.5 for layout in (before, after))
+    region = (first != second).any(axis=0)
+    for structure, *shapes in zip(STRUCTURES, first, second, strict=True):
+        if any(structure.wall) and (shapes[0] != shapes[1]).any():
+            for shape in shapes:
+                region |= _wall(shape, structure)
+    return np.asarray(region)
+
+
+def _wall(shape: Mask, structure: Structure) -> Mask:
+    """Return the pixels [S, S] that the bright wall along a drawn outline covers; none where there is no outline."""
+    if shape.all() or not shape.any():
+        return np.zeros_like(shape)
+    diameter = 2 * math.sqrt(shape.sum() / math.pi)
+    outward, inward = (reach * diameter for reach in structure.wall)
+    # From a pixel's centre to the outline is half a pixel less than to the first centre beyond it.
+    inside, outside = (ndimage.distance_transform_edt(m) - 0.5 for m in (shape, ~shape))
+    return np.asarray((shape & (inside <= inward)) | (~shape & (outside <= outward)))
 
 
 def to_avoid(normal: Layout, asked: Layout) -> Layout | None:

@@ -8,9 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fetalflex.anatomy.layout import Box, Layout, LayoutObject, box_mask, mask_box, rasterize, resize_mask
+from fetalflex.anatomy.layout import (
+    Box,
+    Layout,
+    LayoutObject,
+    box_mask,
+    changed_region,
+    mask_box,
+    rasterize,
+    resize_mask,
+)
 from fetalflex.anatomy.layout_json import read_mask
 from fetalflex.anatomy.ontology import PLANES, STRUCTURE_NAMES, structure_index
+from fetalflex.anatomy.shapes import Ellipse
 from fetalflex.errors import LayoutError
 
 SIDE = 16
@@ -227,6 +237,33 @@ def test_nothing_that_is_asked_vanishes_on_any_grid(layout: Layout, size: int) -
 def test_a_mask_grows_and_shrinks_back(mask: np.ndarray) -> None:
     assert np.array_equal(resize_mask(resize_mask(mask, 4 * SIDE), SIDE), mask)
     assert resize_mask(mask, SIDE) is mask
+
+
+@pytest.mark.parametrize(("old", "new"), [(20.0, 26.0), (26.0, 20.0)])
+def test_where_a_head_changes_its_size_the_echoes_of_both_skulls_are_part_of_the_region(old: float, new: float) -> None:
+    def head(radius: float) -> Layout:
+        shape = Ellipse((32.0, 32.0), (radius, radius))
+        return Layout("transventricular", "mm", 64.0, (LayoutObject.of("head", shape),))
+
+    region = changed_region(head(old), head(new), 128)
+    rows, columns = (np.indices((128, 128)) + 0.5) / 2
+    radius = np.hypot(rows - 32, columns - 32)
+    for skull in (old, new):  # the echo: 5 % of the diameter outside of the outline, 8 % inside
+        assert region[(radius > skull - 0.15 * skull) & (radius < skull + 0.09 * skull)].all()
+    assert not region[(radius < 20 - 0.2 * 20) | (radius > 26 + 0.12 * 26)].any()
+    assert not changed_region(head(old), head(old), 128).any()
+
+
+def test_a_structure_without_a_wall_changes_where_its_drawing_does_and_nowhere_else() -> None:
+    def ventricle(radius: float) -> Layout:
+        shape = Ellipse((32.0, 32.0), (radius, radius))
+        return Layout("transventricular", "mm", 64.0, (LayoutObject.of("lateral-ventricle", shape),))
+
+    rows, columns = (np.indices((64, 64)) + 0.5) - 32
+    radius = np.hypot(rows, columns)
+    region = changed_region(ventricle(5.0), ventricle(10.0), 64)
+    assert region[(radius > 6) & (radius < 9)].all()
+    assert not region[(radius < 4) | (radius > 11)].any()
 
 
 def test_the_form_of_these_tests_is_one_of_ours() -> None:
