@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from ruamel.yaml import YAML
 
+from benchmarks.framing import framed_task
 from fetalflex import rng
 from fetalflex.anatomy.layout import Layout, changed_region, to_avoid
 from fetalflex.anatomy.ontology import PLANE_NAMES
@@ -32,6 +33,7 @@ from fetalflex.downstream.data.labelled import Labelled, of_cases
 from fetalflex.downstream.data.planes import plane_task
 from fetalflex.downstream.protocol import TrainingSpec
 from fetalflex.downstream.study import Study, load_outcome, run_training, save_outcome
+from fetalflex.masks.segmenter import Segmenter
 from fetalflex.params import Params, parse, preset_text
 from fetalflex.planning import Planned, plan_images
 
@@ -71,7 +73,6 @@ def sample_part(job: tuple) -> list[tuple]:
     import torch
 
     from fetalflex.diffusion.two_stage import SampleRequest, sample_images
-    from fetalflex.masks.segmenter import Segmenter
     from fetalflex.model.generator import Generator
 
     planned, out, guide_folder, params, device = job
@@ -217,6 +218,8 @@ def prepare(args: argparse.Namespace, params: Params, begun: float) -> Study:
     )  # fmt: skip
     print(f"{len(made)} sampled: {time.monotonic() - begun:.0f} s", flush=True)
     study = make_study(cases, made, args.abnormal, params)
+    if args.framed and study.anomalies is not None:
+        study = replace(study, anomalies=framed_task(study.anomalies, Segmenter.load(args.guide)))
     study.save(args.out / "study.npz")
     return study
 
@@ -241,7 +244,6 @@ def run(args: argparse.Namespace) -> None:
 def detectors(study: Study, args: argparse.Namespace, device: str) -> None:
     """Run every detector."""
     from fetalflex.downstream.detectors.run import Networks, run_detector
-    from fetalflex.masks.segmenter import Segmenter
     from fetalflex.model.generator import Generator
 
     networks = Networks(Generator.load(args.out / "generator"), Segmenter.load(args.guide))
@@ -318,6 +320,7 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=450, help="when the last training may start, from the beginning"
     )
+    parser.add_argument("--framed", action="store_true", help="cut the anomaly task's images to the head")
     parser.add_argument("--processes", type=int, default=14)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
     args = parser.parse_args()
