@@ -71,23 +71,22 @@ def draw_weights(network: nn.Module, generator: torch.Generator) -> None:
 
     Norms start as the identity, biases at zero, all else of two and more dimensions at random.
     Source: He et al. 2015 (arXiv 1502.01852), equation 10, for convolutions; LeCun et al. 1998, Efficient BackProp,
-    equation 16, for linear layers: the transformers' 0.02 suits widths of 768 and more, and leaves the branches of
-    narrow ones all but silent; 0.02 for tokens, positions and the like.
+    equation 16, for a body's linear layers: the transformers' 0.02 suits widths of 768 and more, and leaves the
+    branches of narrow ones all but silent. 0.02 for the head, which starts undecided, for tokens, positions and such.
     """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
-    convolutions = {id(m.weight) for m in network.modules() if isinstance(m, nn.Conv2d)}
-    linear = {id(m.weight) for m in network.modules() if isinstance(m, nn.Linear)}
+    spread: dict[int, float] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            spread[id(module.weight)] = (2 / module.weight[0].numel()) ** 0.5
+        elif isinstance(module, nn.Linear) and name.startswith("body."):
+            spread[id(module.weight)] = module.in_features**-0.5
     with torch.no_grad():
         for name, weight in network.named_parameters():
-            if id(weight) in convolutions:
-                fan_in = weight[0].numel()
-                weight.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
-            elif id(weight) in linear:
-                weight.normal_(0, weight.shape[1] ** -0.5, generator=generator)
-            elif weight.ndim >= 2:
-                weight.normal_(0, 0.02, generator=generator)
+            if weight.ndim >= 2:
+                weight.normal_(0, spread.get(id(weight), 0.02), generator=generator)
             else:
                 weight.fill_(1.0 if name.endswith("weight") else 0.0)
 

@@ -11,7 +11,7 @@ from fetalflex.params_evaluate import Evaluate
 from fetalflex.rng import generator
 
 SIDE = 32
-PARAMS = Evaluate(models=("resnet",), tasks=("plane",), arms=("real", "real+synthetic"), seeds=6, steps=100,
+PARAMS = Evaluate(models=("resnet",), tasks=("plane",), arms=("real", "real+synthetic"), seeds=3, steps=60,
                   batch_size=16, ratio=12.0, bootstrap=500)  # fmt: skip
 
 
