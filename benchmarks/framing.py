@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from fetalflex.anatomy.layout import mask_box
 from fetalflex.anatomy.ontology import structure_index
 from fetalflex.downstream.data.anomalies import AnomalyTask
 from fetalflex.masks.segmenter import Segmenter, largest_part
@@ -16,13 +17,12 @@ Corners = tuple[float, float, float, float]
 
 def around(mask: npt.NDArray[np.bool_], frame: int) -> Corners:
     """Return the square around a mask, with a margin, in pixels of a frame of `frame`; the whole frame without one."""
-    ys, xs = np.nonzero(mask)
-    if not len(xs):
+    box = mask_box(mask, frame)
+    if box is None:
         return (0, 0, frame, frame)
-    scale = frame / mask.shape[0]
-    x0, y0, x1, y1 = (scale * float(v) for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
-    half = max(x1 - x0, y1 - y0) * MARGIN / 2
-    return ((x0 + x1) / 2 - half, (y0 + y1) / 2 - half, (x0 + x1) / 2 + half, (y0 + y1) / 2 + half)
+    x0, y0, x1, y1 = box
+    x, y, half = (x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0) * MARGIN / 2
+    return (x - half, y - half, x + half, y + half)
 
 
 def cut(image: npt.NDArray[np.uint8], corners: Corners, side: int) -> npt.NDArray[np.uint8]:
@@ -31,11 +31,14 @@ def cut(image: npt.NDArray[np.uint8], corners: Corners, side: int) -> npt.NDArra
     return np.asarray(framed)
 
 
-def heads_of(images: npt.NDArray[np.uint8], guide: Segmenter) -> list[Corners]:
-    """Return the square around the head that the guide sees in each image; the whole image where it sees none."""
+def heads_of(images: npt.NDArray[np.uint8], guide: Segmenter, frame: int) -> list[Corners]:
+    """Return the square around the head that the guide sees in each image, in pixels of a frame of `frame`.
+
+    The whole frame where it sees none.
+    """
     seen = guide.predict(images)[:, structure_index("head")] > 0.5
     parts = [largest_part(mask) for mask in seen]
-    return [around(m if m.sum() >= LEAST_PX else np.zeros_like(m), m.shape[0]) for m in parts]
+    return [around(m if m.sum() >= LEAST_PX else np.zeros_like(m), frame) for m in parts]
 
 
 def framed_task(task: AnomalyTask, guide: Segmenter) -> AnomalyTask:
@@ -47,8 +50,8 @@ def framed_task(task: AnomalyTask, guide: Segmenter) -> AnomalyTask:
     parts = {}
     for name in ("real", "synthetic", "synthetic_abnormal", "calibration", "test", "abnormal"):
         part = getattr(task, name)
-        parts[name] = replace(part, images=framed(part.images, heads_of(part.images, guide)))
-    at = heads_of(task.pairs.normal, guide)
+        parts[name] = replace(part, images=framed(part.images, heads_of(part.images, guide, part.images.shape[1])))
+    at = heads_of(task.pairs.normal, guide, task.pairs.normal.shape[1])
     halves = {name: framed(getattr(task.pairs, name), at) for name in ("normal", "abnormal")}
     regions = framed(task.pairs.regions.astype(np.uint8) * 255, at) > 127
     return replace(task, **parts, pairs=replace(task.pairs, **halves, regions=regions))

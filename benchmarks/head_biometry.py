@@ -15,16 +15,19 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.framing import Corners, around, cut
+from benchmarks.framing import Corners, around, cut, heads_of
+from fetalflex.anatomy.measure import ellipse_diameters
 from fetalflex.anatomy.ontology import structure_index
 from fetalflex.dataset import EXPERT, Cases
-from fetalflex.downstream.data.labelled import Labelled
+from fetalflex.downstream.statistics import compare
+from fetalflex.downstream.statistics.compare import averaged, draw
+from fetalflex.downstream.statistics.metrics import auc
 from fetalflex.masks.segmenter import Segmenter, SegmenterRun, largest_part, train_segmenter
 from fetalflex.masks.widening import with_widened
 from fetalflex.params import Masks, read_params
+from fetalflex.quality.bootstrap import Interval
 from fetalflex.rng import generator
 from tasks.cases import read_cases, read_findings
 from tasks.downstream import real_findings
@@ -51,38 +54,20 @@ def framed_cases(cases: Cases, side: int) -> Cases:
     )
 
 
-def framed_findings(found: Labelled, guide: Segmenter, small: int, side: int) -> Labelled:
-    """Return abnormal images cut to the head that the guide sees in them, at its own size `small`."""
-    low = np.stack([np.asarray(Image.fromarray(i).resize((small, small), Image.Resampling.BOX)) for i in found.images])
-    heads = [largest_part(seen[HEAD] > 0.5) for seen in guide.predict(low)]
-    cuts = [cut(i, around(h, i.shape[0]), side) for i, h in zip(found.images, heads, strict=True)]
-    return replace(found, images=np.stack(cuts))
-
-
 def scores(segmenter: Segmenter, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float64]]:
     """Return per image the width of the largest ventricle and the ventricles' area, each over the head's."""
     seen = segmenter.predict(images)
     area = (seen[:, HEAD] > 0.5).sum((1, 2)) + 1
-    widths = []
-    for ventricle in seen[:, VENTRICLE]:
-        points = np.argwhere(largest_part(ventricle > 0.5))
-        short = np.linalg.eigvalsh(np.cov(points.T))[0] if len(points) > 3 else 0.0
-        widths.append(4 * np.sqrt(max(short, 0.0)))
+    parts = [largest_part(ventricle > 0.5) for ventricle in seen[:, VENTRICLE]]
+    widths = [ellipse_diameters(part, part.shape[0])[1] if part.sum() > 3 else 0.0 for part in parts]
     inside = seen[:, VENTRICLE] * (seen[:, HEAD] > 0.3)
     return {"width": np.array(widths) / np.sqrt(area), "area": inside.sum((1, 2)) / area}
 
 
-def interval(truth: npt.NDArray[np.bool_], runs: npt.NDArray[np.float64], seed: int) -> tuple[float, float, float]:
+def interval(truth: npt.NDArray[np.bool_], runs: npt.NDArray[np.float64]) -> Interval:
     """Return the mean AUC over trainings [T, N] and its 95 % interval over trainings and images (one per patient)."""
-    random, draws = generator(seed, "auc"), []
-    while len(draws) < 2000:
-        at = random.integers(len(truth), size=len(truth))
-        if 0 < truth[at].sum() < len(at):
-            draws.append(
-                np.mean([roc_auc_score(truth[at], runs[k][at]) for k in random.integers(len(runs), size=len(runs))])
-            )
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(np.mean([roc_auc_score(truth, run) for run in runs])), float(low), float(high)
+    draws = draw(np.arange(len(truth)).astype(np.str_), len(runs), 2000, generator(0, "auc"))
+    return compare.interval(averaged(lambda run, weights: auc(runs[run], truth, weights), draws))
 
 
 def trained(cases: Cases, args: argparse.Namespace) -> Iterator[Segmenter]:
@@ -116,25 +101,29 @@ def main() -> None:
     data = params.data.model_copy(update={"image_size": FRAME})
     cases = framed_cases(read_cases(args.workspace, params.model_copy(update={"data": data})), args.side)
     guide = Segmenter.load(args.workspace / "models" / "guide")
-    raw, _ = real_findings(read_findings(args.abnormal, other), FRAME)
-    found = framed_findings(raw, guide, params.data.image_size, args.side)
+    rows = read_findings(args.abnormal, other)
+    (raw, _), (small, _) = (real_findings(rows, side) for side in (FRAME, params.data.image_size))
+    heads = heads_of(small.images, guide, FRAME)
+    found = np.stack([cut(image, at, args.side) for image, at in zip(raw.images, heads, strict=True)])
     expert = cases.of_group("test")
     expert = expert.take(np.flatnonzero(expert.sources[:, VENTRICLE] == EXPERT))
     runs: dict[str, list] = {}
     for number, segmenter in enumerate(trained(cases, args)):
-        for name, values in scores(segmenter, found.images).items():
+        for name, values in scores(segmenter, found).items():
             runs.setdefault(name, []).append(values)
         seen, truth = segmenter.predict(expert.images)[:, VENTRICLE] > 0.5, expert.masks[:, VENTRICLE]
         overlap = 2 * (seen & truth).sum((1, 2)) / (seen.sum((1, 2)) + truth.sum((1, 2)))
         print(f"training {number}: Dice of {len(expert)} normal ventricles {overlap.mean():.3f}")
-    wide = np.array(["ventriculomegaly" in name for name in found.labels])
-    severe = wide & ~np.char.startswith(found.labels.astype(np.str_), "mild")
+    wide = np.array(["ventriculomegaly" in name for name in raw.labels])
+    severe = wide & ~np.char.startswith(raw.labels.astype(np.str_), "mild")
     for name, values in runs.items():
         each = np.stack(values)
         for test, truth, among in (("severity", severe, wide), ("kind", wide, np.ones(len(wide), bool))):
-            value, low, high = interval(truth[among], each[:, among], 0)
+            area = interval(truth[among], each[:, among])
             single = ", ".join(f"{roc_auc_score(truth[among], run[among]):.2f}" for run in each)
-            print(f"{name}, {test}: AUC {value:.2f} ({low:.2f} to {high:.2f}); each {single}")
+            print(
+                f"{name}, {test}: AUC {area.value:.2f} ({area.low:.2f} to {area.high:.2f}); each {single}"
+            )
 
 
 if __name__ == "__main__":

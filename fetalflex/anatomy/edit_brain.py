@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from fetalflex.anatomy.editing import Floats, Setting, along_axes, moved, short_diameter, solve, with_mask
-from fetalflex.anatomy.layout import Box, Layout, LayoutObject, Mask
+from fetalflex.anatomy.layout import Box, Layout, LayoutObject, Mask, signed_distance
 from fetalflex.anatomy.measure import (
     atrial_width,
     centroid,
@@ -17,7 +17,6 @@ from fetalflex.anatomy.measure import (
     principal_axes,
     region,
     region_of,
-    signed_distance,
 )
 from fetalflex.anatomy.shapes import Ellipse
 from fetalflex.errors import AnomalyError

@@ -5,8 +5,8 @@ from scipy import ndimage
 
 from fetalflex.anatomy import biometry
 from fetalflex.anatomy.editing import Setting, along_axes, ellipse_length, moved, solve, touches_frame, with_mask
-from fetalflex.anatomy.layout import Layout, LayoutObject, Mask
-from fetalflex.anatomy.measure import arc, bow_angle, centroid, gap, midline, principal_axes, region_of, signed_distance
+from fetalflex.anatomy.layout import Layout, LayoutObject, Mask, signed_distance
+from fetalflex.anatomy.measure import arc, bow_angle, centroid, gap, midline, principal_axes, region_of
 from fetalflex.errors import AnomalyError
 
 

@@ -8,8 +8,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from fetalflex.anatomy import biometry
-from fetalflex.anatomy.layout import Layout, LayoutObject, Mask, mask_box
-from fetalflex.anatomy.measure import circumference, ellipse_diameters, region_of, signed_distance
+from fetalflex.anatomy.layout import Layout, LayoutObject, Mask, mask_box, signed_distance
+from fetalflex.anatomy.measure import circumference, ellipse_diameters, region_of
 from fetalflex.anatomy.severities import BRAIN
 from fetalflex.anatomy.shapes import inscribed
 from fetalflex.errors import AnomalyError, LayoutError

@@ -219,14 +219,10 @@ def changed_region(before: Layout, after: Layout, size: int) -> Mask:
 
 
 def _wall(shape: Mask, structure: Structure) -> Mask:
-    """Return the pixels [S, S] that the bright wall along a drawn outline covers; none where there is no outline."""
-    if shape.all() or not shape.any():
-        return np.zeros_like(shape)
-    diameter = 2 * math.sqrt(shape.sum() / math.pi)
-    outward, inward = (reach * diameter for reach in structure.wall)
-    # From a pixel's centre to the outline is half a pixel less than to the first centre beyond it.
-    inside, outside = (ndimage.distance_transform_edt(m) - 0.5 for m in (shape, ~shape))
-    return np.asarray((shape & (inside <= inward)) | (~shape & (outside <= outward)))
+    """Return the pixels [S, S] that the bright wall along a drawn outline covers; none where nothing is drawn."""
+    diameter, distance = 2 * math.sqrt(shape.sum() / math.pi), signed_distance(shape)
+    outward, inward = structure.wall
+    return np.asarray((distance >= -outward * diameter) & (distance <= inward * diameter))
 
 
 def to_avoid(normal: Layout, asked: Layout) -> Layout | None:
@@ -265,3 +261,10 @@ def resize_mask(mask: Mask, size: int) -> Mask:
     method = Image.Resampling.BOX if size < mask.shape[0] else Image.Resampling.NEAREST
     grown = Image.fromarray(mask.astype(np.uint8) * 255).resize((size, size), method)
     return np.asarray(grown) > 127
+
+
+def signed_distance(mask: Mask) -> npt.NDArray[np.float64]:
+    """Return the distance to the border in pixels, positive inside; 0 on the border itself."""
+    inside = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    outside = ndimage.distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, float(mask.shape[0]))
+    return np.asarray(np.where(mask, inside - 0.5, 0.5 - outside))

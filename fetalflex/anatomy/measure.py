@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.optimize import least_squares
 
-from fetalflex.anatomy.layout import Layout, LayoutObject, Mask
+from fetalflex.anatomy.layout import Layout, LayoutObject, Mask, signed_distance
 from fetalflex.anatomy.shapes import Ellipse, inscribed
 from fetalflex.errors import AnomalyError
 
@@ -200,10 +200,3 @@ def _curvature(x: Floats, y: Floats) -> tuple[float, float, float]:
 def bow_angle(mask: Mask, extent: float) -> float:
     """Return the angle in degrees between the ends of a shaft: of the arc through its middle."""
     return arc(mask, extent)[1]
-
-
-def signed_distance(mask: Mask) -> Floats:
-    """Return the distance to the border in pixels, positive inside; 0 on the border itself."""
-    inside = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    outside = ndimage.distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, float(mask.shape[0]))
-    return np.asarray(np.where(mask, inside - 0.5, 0.5 - outside))

@@ -17,6 +17,7 @@ from fetalflex.anatomy.layout import (
     mask_box,
     rasterize,
     resize_mask,
+    signed_distance,
 )
 from fetalflex.anatomy.layout_json import read_mask
 from fetalflex.anatomy.ontology import PLANES, STRUCTURE_NAMES, structure_index
@@ -237,6 +238,14 @@ def test_nothing_that_is_asked_vanishes_on_any_grid(layout: Layout, size: int) -
 def test_a_mask_grows_and_shrinks_back(mask: np.ndarray) -> None:
     assert np.array_equal(resize_mask(resize_mask(mask, 4 * SIDE), SIDE), mask)
     assert resize_mask(mask, SIDE) is mask
+
+
+@given(st.floats(4, 20))
+def test_signed_distance_is_zero_at_the_border(radius: float) -> None:
+    mask = Ellipse((50.3, 49.8), (radius, radius)).draw(100.0, 128)
+    field = signed_distance(mask)
+    assert ((field > 0) == mask).all()
+    assert field.max() == pytest.approx(radius * 1.28, abs=1)
 
 
 @pytest.mark.parametrize(("old", "new"), [(20.0, 26.0), (26.0, 20.0)])

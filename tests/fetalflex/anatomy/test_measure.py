@@ -87,14 +87,6 @@ def test_a_diameter_of_an_ellipse_is_exact() -> None:
     assert measure.diameter_of(layout, "stomach") == 0
 
 
-@given(st.floats(4, 20), angles)
-def test_signed_distance_is_zero_at_the_border(a: float, angle: float) -> None:
-    mask = ellipse(a, a, angle)
-    field = measure.signed_distance(mask)
-    assert ((field > 0) == mask).all()
-    assert field.max() == pytest.approx(a / PIXEL, abs=1)
-
-
 def test_empty_regions_are_told() -> None:
     empty = np.zeros((16, 16), bool)
     assert measure.reach(empty, 16.0, np.array([1.0, 0.0])) == measure.depth(empty, 16.0, np.array([1.0, 0.0])) == 0
