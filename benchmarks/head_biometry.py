@@ -121,9 +121,7 @@ def main() -> None:
         for test, truth, among in (("severity", severe, wide), ("kind", wide, np.ones(len(wide), bool))):
             area = interval(truth[among], each[:, among])
             single = ", ".join(f"{roc_auc_score(truth[among], run[among]):.2f}" for run in each)
-            print(
-                f"{name}, {test}: AUC {area.value:.2f} ({area.low:.2f} to {area.high:.2f}); each {single}"
-            )
+            print(f"{name}, {test}: AUC {area.value:.2f} ({area.low:.2f} to {area.high:.2f}); each {single}")
 
 
 if __name__ == "__main__":
