@@ -21,7 +21,7 @@ from diffusers import (
 
 from fetalflex.diffusion.two_stage import SampleRequest, sample_images
 from fetalflex.masks.segmenter import Segmenter
-from fetalflex.model.condition import Condition, condition_from_layouts, null_condition
+from fetalflex.model.condition import condition_from_layouts
 from fetalflex.model.denoiser import Denoiser
 from fetalflex.model.generator import Generator
 from fetalflex.params import Sample
@@ -45,24 +45,22 @@ def measure_speed(
     print("| sampling | network calls | s per image | bare network, s per image | rate of the bare network (each) |")
     print("|---|---|---|---|---|")
     for name, setting in settings.items():
-        calls, shape = count_calls(generator, guide, requests, setting)
-        bare = bare_network(generator, requests, calls, shape)
+        calls = network_calls(generator, guide, requests, setting)
+        bare = bare_network(generator, requests, calls)
         ours, theirs = by_turns(
             lambda s=setting: sample_images(generator, guide, requests, s, SEED), bare, rounds
         )  # fmt: skip
         ratios = np.array([b[0] / o[0] for o, b in zip(ours, theirs, strict=True)])
         each = ", ".join(f"{r:.3f}" for r in ratios)
         mine, net = np.median([o[0] for o in ours]), np.median([b[0] for b in theirs])
-        print(f"| {name} | {calls} | {mine / len(requests):.3f} | {net / len(requests):.3f} | "
+        print(f"| {name} | {len(calls)} of {max(calls)} | {mine / len(requests):.3f} | {net / len(requests):.3f} | "
               f"{np.median(ratios):.3f} ({each}) |", flush=True)  # fmt: skip
     profile(generator, guide, requests, whole)
     compare_pipeline(generator, guide, requests, whole, rounds)
 
 
-def count_calls(
-    generator: Generator, guide: Segmenter, requests: list[SampleRequest], params: Sample
-) -> tuple[int, int]:
-    """Return how often the denoiser is called, and its batch (two conditions per image where guided)."""
+def network_calls(generator: Generator, guide: Segmenter, requests: list[SampleRequest], params: Sample) -> list[int]:
+    """Return the batch of every call of the denoiser, in order."""
     sizes, predict = [], Denoiser.predict
 
     def counted(self: Denoiser, x: torch.Tensor, t: torch.Tensor, code: object) -> torch.Tensor:
@@ -74,24 +72,25 @@ def count_calls(
         sample_images(generator, guide, requests, params, SEED)
     finally:
         Denoiser.predict = predict  # type: ignore[method-assign]
-    return len(sizes), max(sizes)
+    return sizes
 
 
-def bare_network(generator: Generator, requests: list[SampleRequest], calls: int, batch: int) -> Callable[[], None]:
-    """Return a function that calls the denoiser as often, at the same batch, on tensors in memory."""
-    layouts = [requests[i % len(requests)].layout for i in range(batch // 2)]
-    asked = condition_from_layouts(layouts, generator.vocabulary, generator.size)
-    with torch.no_grad():
-        code = generator.denoiser.layout_encoder(Condition.join([asked, null_condition(asked)]))
-    x, t = torch.randn(batch, 1, generator.size, generator.size), torch.full((batch,), 0.5)
+def bare_network(generator: Generator, requests: list[SampleRequest], calls: list[int]) -> Callable[[], None]:
+    """Return a function that calls the denoiser as often, at the same batches, on tensors in memory."""
+    asked = {}
+    for size in set(calls):
+        layouts = [requests[i % len(requests)].layout for i in range(size)]
+        condition = condition_from_layouts(layouts, generator.vocabulary, generator.size)
+        with torch.no_grad():
+            code = generator.denoiser.layout_encoder(condition)
+        asked[size] = torch.randn(size, 1, generator.size, generator.size), torch.full((size,), 0.5), code
 
     @torch.no_grad()
     def run() -> None:
-        for _ in range(calls):
-            generator.denoiser.predict(x, t, code)
+        for size in calls:
+            generator.denoiser.predict(*asked[size])
 
-    with torch.no_grad():
-        generator.denoiser.predict(x, t, code)
+    run()
     return run
 
 

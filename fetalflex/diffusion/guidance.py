@@ -102,29 +102,38 @@ def guided(
 
     v = v_null + g (v_cond - v_null); where a layout is to be avoided, its velocity stands for v_null. At g = 1 both
     are the conditional field alone, and only that is evaluated. At times above `until` g is 1 where nothing is avoided:
-    there guidance buys contrast that no image has, and little control.
+    there guidance buys contrast that no image has, and little control; where that is so for a whole batch, its second
+    condition is not evaluated.
     Source: Ho & Salimans 2022 (arXiv 2207.12598), equation 6 with w = g - 1; limited as in Kynkaanniemi et al. 2024
     (arXiv 2404.07724).
     """
     denoiser = codes.generator.denoiser
-    code = codes.of(asked if guidance == 1.0 else [*asked, *avoided])
+    code = codes.of(asked)
+    other = code if guidance == 1.0 else codes.of(avoided)
     limits = torch.tensor([until if layout is None else 1.0 for layout in avoided])
 
     @torch.no_grad()
     def field(x: Tensor, t: Tensor) -> Tensor:
-        if guidance == 1.0:
-            return denoiser.predict(x, t, code)
-        with_, without = denoiser.predict(torch.cat([x, x]), torch.cat([t, t]), code).chunk(2)
-        limited = (t > limits.to(t))[:, None, None, None]
-        return torch.where(limited, with_, without + guidance * (with_ - without))
+        with_ = denoiser.predict(x, t, code)
+        limited = t > limits.to(t)
+        if guidance == 1.0 or bool(limited.all()):
+            return with_
+        # A call of its own, not one of twice as many rows: a row then does not depend on whether others are guided.
+        without = denoiser.predict(x, t, other)
+        return torch.where(limited[:, None, None, None], with_, without + guidance * (with_ - without))
 
     return field
 
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """What the guide should see: maps float32 [B, K, S, S], and which of them count, float32 [B, K]."""
+    """What the guide should see of the C structures that it knows.
 
+    channels: where they are among its K outputs, int64 [C]; maps: float32 [B, C, S, S]; counts: which of them were
+    asked, float32 [B, C].
+    """
+
+    channels: Tensor
     maps: Tensor
     counts: Tensor
 
@@ -134,9 +143,9 @@ def wanted(layouts: Sequence[Layout], known: tuple[str, ...], size: int) -> Want
     drawn = [rasterize(layout, size) for layout in layouts]
     outlined = np.stack([d.kinds == AS_MASK for d in drawn])
     absent = np.array([[name in layout.absent for name in STRUCTURE_NAMES] for layout in layouts])
-    trained = np.array([name in known for name in STRUCTURE_NAMES])
-    maps = np.stack([d.maps for d in drawn])
-    return Wanted(torch.from_numpy(maps), torch.from_numpy(((outlined | absent) & trained).astype(np.float32)))
+    trained = np.flatnonzero([name in known for name in STRUCTURE_NAMES])
+    maps, counts = np.stack([d.maps[trained] for d in drawn]), (outlined | absent)[:, trained]
+    return Wanted(torch.from_numpy(trained), torch.from_numpy(maps), torch.from_numpy(counts.astype(np.float32)))
 
 
 def steered(field: Velocity, guide: Segmenter, aim: Wanted, strength: float) -> Velocity:
@@ -167,7 +176,7 @@ def guide_gradient(guide: Segmenter, aim: Wanted, clean: Tensor) -> tuple[Tensor
     maps, counts = aim.maps.to(clean.device), aim.counts.to(clean.device)
     with torch.enable_grad():
         image = clean.detach().requires_grad_(True)
-        chance = guide(image).sigmoid()
+        chance = guide(image)[:, aim.channels.to(clean.device)].sigmoid()
         both = (chance * maps).sum((2, 3))
         dice = 1 - (2 * both + 1) / (chance.sum((2, 3)) + maps.sum((2, 3)) + 1)
         loss = (dice * counts).sum(1) / counts.sum(1).clamp(min=1)

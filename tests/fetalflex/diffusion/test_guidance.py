@@ -3,12 +3,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fetalflex.anatomy.layout import Layout
+from fetalflex.anatomy.layout import Layout, rasterize
 from fetalflex.anatomy.ontology import structure_index
 from fetalflex.diffusion.guidance import Codes, guide_gradient, guided, steered, wanted
 from fetalflex.diffusion.solver import noise
 from fetalflex.model.batches import to_signal
 from fetalflex.model.condition import Condition, condition_from_layouts, null_condition
+from fetalflex.model.denoiser import Denoiser
 from fetalflex.model.layout_encoder import LayoutCode, LayoutEncoder
 from tests.fetalflex import tiny
 
@@ -57,6 +58,31 @@ def test_early_times_are_not_guided_but_away_from_what_is_avoided() -> None:
     assert torch.allclose(limited(X, early)[0], plain[0], atol=1e-5)
 
 
+def test_second_condition_is_evaluated_only_where_an_image_is_guided(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, calls = tiny.generator(), []
+    predict = type(generator.denoiser).predict
+
+    def counted(self: Denoiser, x: torch.Tensor, t: torch.Tensor, code: LayoutCode) -> torch.Tensor:
+        calls.append(len(x))
+        return predict(self, x, t, code)
+
+    monkeypatch.setattr(Denoiser, "predict", counted)
+    for avoided, times, expected in (
+        (None, (0.7, 0.9), 1),
+        (None, (0.7, 0.6), 2),
+        (OTHER, (0.7, 0.9), 2),
+    ):
+        calls.clear()
+        guided(Codes(generator, 2), [ASKED, ASKED], [None, avoided], 3.0, 0.6)(X, torch.tensor(times))
+        assert calls == [2] * expected
+
+
+def test_image_does_not_depend_on_whether_others_of_its_batch_are_guided() -> None:
+    field = guided(Codes(tiny.generator(), 2), [ASKED, ASKED], [None, None], 3.0, 0.6)
+    alone, beside = (field(X, torch.tensor([0.7, other])) for other in (0.9, 0.3))
+    assert torch.equal(alone[0], beside[0])
+
+
 def test_scale_one_is_the_conditional_field_whatever_is_avoided() -> None:
     plain, avoiding = (guided(Codes(tiny.generator(), 2), [ASKED, OTHER], [a, None], 1.0)(X, T) for a in (None, OTHER))
     assert torch.equal(plain, avoiding)
@@ -98,10 +124,19 @@ def test_wanted_are_outlines_and_absences_that_the_guide_knows() -> None:
     head, csp = structure_index("head"), structure_index("csp")
     boxed, gone = tiny.layout(boxed=True), tiny.layout().without("csp")
     aim = wanted([ASKED, boxed, gone], ("head", "csp"), tiny.SIZE)
-    assert aim.counts[:, [head, csp]].tolist() == [[1, 1], [0, 0], [1, 1]]
-    assert float(aim.counts.sum()) == 4
-    assert not aim.maps[2, csp].any()
-    assert not wanted([ASKED], (), tiny.SIZE).counts.any()
+    assert aim.channels.tolist() == sorted([head, csp])
+    first = aim.channels.tolist().index(head)
+    assert aim.counts[:, [first, 1 - first]].tolist() == [[1, 1], [0, 0], [1, 1]]
+    assert torch.equal(aim.maps[0], torch.from_numpy(rasterize(ASKED, tiny.SIZE).maps)[aim.channels])
+    assert not aim.maps[2, 1 - first].any()
+    assert wanted([ASKED], (), tiny.SIZE).counts.numel() == 0
+
+
+def test_a_guide_that_knows_nothing_moves_nothing() -> None:
+    clean = to_signal(tiny.cases(1).images)
+    gradient, loss = guide_gradient(tiny.segmenter(), wanted([ASKED], (), tiny.SIZE), clean)
+    assert not gradient.any()
+    assert not loss.any()
 
 
 def test_the_guides_gradient_is_that_of_its_loss() -> None:
