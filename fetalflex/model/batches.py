@@ -92,7 +92,10 @@ def to_pixels(signal: Tensor) -> npt.NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Moves:
-    """How far augmentation goes: rotation in degrees, scale and shift as fractions, the logarithm of gamma."""
+    """How far augmentation goes: rotation in degrees, scale and shift as fractions, the logarithm of gamma.
+
+    Without rotation and scale, shifts are whole pixels and nothing is interpolated: a generator would learn the blur.
+    """
 
     flip: float = 0.5
     rotation_deg: float = 0.0
@@ -120,12 +123,25 @@ def augment(signal: Tensor, maps: Tensor, moves: Moves, random: torch.Generator)
     low = torch.stack([mirror * angle.sin() * zoom, angle.cos() * zoom, shift_y], -1)
     theta = torch.stack([top, low], 1).to(signal.device)
     both = torch.cat([signal + 1, maps], 1)  # + 1: black is zero, as the padding
-    if not (moves.rotation_deg or moves.scale or moves.shift):  # a mirror alone needs no interpolation
+    if not (moves.rotation_deg or moves.scale):
         flipped = torch.where((mirror < 0).to(signal.device)[:, None, None, None], both.flip(-1), both)
-        return flipped[:, :1] - 1, flipped[:, 1:]
+        pixels = torch.stack([shift_y, shift_x], -1) * signal.shape[-1] / 2
+        shifted = _shifted(flipped, pixels.round().long().to(signal.device)) if moves.shift else flipped
+        return shifted[:, :1] - 1, shifted[:, 1:]
     grid = F.affine_grid(theta, list(both.shape), align_corners=False)
     moved = F.grid_sample(both, grid, align_corners=False, padding_mode="zeros")
     return moved[:, :1] - 1, (moved[:, 1:] > 0.5).float()
+
+
+def _shifted(images: Tensor, pixels: Tensor) -> Tensor:
+    """Return images [B, C, S, S] moved by whole pixels, int64 [B, 2] (up, left); what comes in is 0."""
+    batch, _, height, width = images.shape
+    reach = int(pixels.abs().amax())
+    padded = F.pad(images, (reach,) * 4)
+    rows = torch.arange(height, device=images.device) + pixels[:, :1] + reach
+    columns = torch.arange(width, device=images.device) + pixels[:, 1:] + reach
+    each = torch.arange(batch, device=images.device)[:, None, None]
+    return padded[each, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2).contiguous()
 
 
 def augment_with(
@@ -133,11 +149,11 @@ def augment_with(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Move images, maps and what does not count (float [B, 1, S, S] or None) alike; see `augment`.
 
-    A pixel that takes any part from an ignored one is ignored: the moved map is grown by a pixel.
+    A pixel that takes any part from an ignored one is ignored: where the move interpolates, the map is grown by one.
     """
     if ignored is None:
         return *augment(signal, maps, moves, random), None
-    grown = F.max_pool2d(ignored, 3, 1, 1)
+    grown = F.max_pool2d(ignored, 3, 1, 1) if moves.rotation_deg or moves.scale else ignored
     moved, both = augment(signal, torch.cat([maps, grown], 1), moves, random)
     return moved, both[:, :-1], both[:, -1:]
 

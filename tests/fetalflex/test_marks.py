@@ -134,11 +134,11 @@ def test_without_marks_every_loss_is_what_it_was() -> None:
     assert moved[2] is None
 
 
-def test_nothing_of_an_ignored_pixel_is_left_where_pixels_count_after_a_move() -> None:
+@pytest.mark.parametrize("moves", [Moves(0.5, rotation_deg=15, scale=0.2, shift=0.1), Moves(0.5, shift=0.2)])
+def test_nothing_of_an_ignored_pixel_is_left_where_pixels_count_after_a_move(moves: Moves) -> None:
     hidden = torch.zeros(4, 1, 16, 16)
     hidden[:, :, 5:9, 6:11] = 1
     signal = hidden * 2 - 1  # white exactly where it is hidden, black elsewhere
-    moves = Moves(flip=0.5, rotation_deg=15, scale=0.2, shift=0.1)
     moved, _, under = augment_with(signal, torch.zeros(4, 1, 16, 16), hidden, moves, step_random(3, "moves"))
     assert under is not None
     assert (moved[under == 0] == -1).all()

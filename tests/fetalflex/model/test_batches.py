@@ -57,6 +57,24 @@ def test_a_mirror_moves_image_and_maps_alike_without_interpolation() -> None:
     assert torch.equal(drawn, maps.flip(-1))
 
 
+@given(st.integers(0, 1000), st.sampled_from([0.03, 0.1, 0.4]))
+def test_shifts_alone_are_whole_pixels_and_interpolate_nothing(seed: int, shift: float) -> None:
+    size, limit = 16, round(16 * shift)
+    signal = torch.rand(3, 1, size, size, generator=step_random(seed, "image")) * 2 - 1
+    maps = (signal > 0.5).float()
+    moved, drawn = augment(signal, maps, Moves(flip=0.5, shift=shift), step_random(seed, "moves"))
+    for before, after, outline in zip(signal[:, 0], moved[:, 0], drawn[:, 0], strict=True):
+        wide = torch.nn.functional.pad(before + 1, (limit,) * 4) - 1
+        windows = [
+            flipped[y : y + size, x : x + size]
+            for flipped in (wide, wide.flip(-1))
+            for y in range(2 * limit + 1)
+            for x in range(2 * limit + 1)
+        ]
+        assert any(torch.allclose(after, window, atol=1e-6) for window in windows)
+        assert torch.equal(outline, (after > 0.5).float())
+
+
 def test_augmentation_keeps_maps_on_what_they_outline() -> None:
     cases = tiny.cases()
     signal, maps = to_signal(cases.images), torch.from_numpy(cases.masks).float()
