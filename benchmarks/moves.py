@@ -17,15 +17,15 @@ import torch
 
 from benchmarks.packed import unpack
 from fetalflex.dataset import Cases
-from fetalflex.diffusion import train
 from fetalflex.diffusion.train import Batches, Objective
-from fetalflex.model.batches import Moves, Pictures, learning_rate, step_random
+from fetalflex.model.batches import Moves, Pictures, step_random
 from fetalflex.model.checkpoint import Ema
 from fetalflex.model.generator import Generator
+from fetalflex.model.loop import Loop, Plan
 from fetalflex.params import Train
 
 MOVES = {"interpolated": Moves(flip=0.5, scale=0.06, shift=0.03), "whole": Moves(flip=0.5, shift=0.03)}
-BAND, SEED, RATE, WARMUP = 4, 100, 2e-4, 50
+BAND, SEED, RATE, WARMUP, EMA = 4, 100, 2e-4, 50, 0.995
 
 
 def band_power(images: np.ndarray) -> np.ndarray:
@@ -49,24 +49,18 @@ def print_power(cases: Cases) -> None:
 
 def train_on(generator: Generator, cases: Cases, steps: int, moves: Moves) -> Generator:
     """Return the generator after further steps of 8 images."""
-    train._MOVES = moves
-    params, denoiser = Train(steps=steps, learning_rate=RATE, warmup_steps=WARMUP, ema_decay=0.995), generator.denoiser
-    denoiser.train()
+    denoiser, params = generator.denoiser.train(), Train(steps=steps)
     objective, batches = Objective(denoiser), Batches(cases, generator.vocabulary, params, SEED, denoiser)
+    batches.pictures = Pictures(cases, moves)
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    ema, losses = Ema(denoiser, params.ema_decay), []
-    for step in range(steps):
+    ema, losses = Ema(denoiser, EMA), []
+    loop = Loop(denoiser, optimizer, Plan(steps, RATE, WARMUP, steps, ""), ema)
+    for step in loop.remaining():
         with torch.autocast("cpu", torch.bfloat16):
             loss = objective(batches.draw(step))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, RATE, WARMUP)
-        optimizer.step()
-        ema.update(denoiser, step)
+        loop.update(step, loss)
         losses.append(float(loss.detach()))
-        if (step + 1) % 100 == 0 or step + 1 == steps:
+        if (step + 1) % 100 == 0 or loop.is_last(step):
             print(f"step {step + 1} of {steps}, mean loss of the last hundred {np.mean(losses[-100:]):.4f}", flush=True)
     ema.copy_to(denoiser)
     return Generator(denoiser.eval(), generator.vocabulary, generator.size, generator.digest)
