@@ -40,8 +40,7 @@ from tasks.cases import patient_names, read_cases
 SEED, DRAWS = 7, 1000
 SHOWN = ("head", "csp", "lateral-ventricle")
 USED = ("budget", "coarse_steps", "adapt_time", "fine_steps", "fine_time", "agreement", "guidance", "guidance_until",
-        "steering", "darkening",
-        "repaint_jumps", "repaint_margin_px", "batch_size")  # fmt: skip
+        "guidance_rescale", "steering", "darkening", "repaint_jumps", "repaint_margin_px", "batch_size")  # fmt: skip
 Floats = np.ndarray
 
 
@@ -123,7 +122,11 @@ def run_plain(world: World, name: str, steps: int, solver: str, steering: float 
     """Sample in one stage by a solver; with `steering`, the guide's gradient acts below time 0.7, but at the end."""
     requests = world.requests()
     path = kept_path(
-        world, name, f"{steps} {solver} {steering} {world.params.guidance} {world.params.guidance_until}", requests
+        world,
+        name,
+        f"{steps} {solver} {steering} {world.params.guidance} {world.params.guidance_until} "
+        f"{world.params.guidance_rescale}",
+        requests,
     )
     if not path.exists():
         start, images = time.process_time(), []
@@ -131,8 +134,8 @@ def run_plain(world: World, name: str, steps: int, solver: str, steering: float 
             chunk = requests[first : first + 8]
             chunk = chunk + [chunk[-1]] * (8 - len(chunk))
             layouts = [r.layout for r in chunk]
-            until = world.params.guidance_until
-            field = guided(Codes(world.generator, 8), layouts, [None] * 8, world.params.guidance, until)
+            limits = (world.params.guidance, world.params.guidance_until, world.params.guidance_rescale)
+            field = guided(Codes(world.generator, 8), layouts, [None] * 8, *limits)
             x = noise([rng.derive_seed(world.seed, r.image_id, "coarse", 0) for r in chunk], world.generator.size)
             times = time_grid(steps)
             if steering:

@@ -104,7 +104,8 @@ class Sample(_Section):
     to a time between `fine_time[0]` (agreement 1) and `fine_time[1]` (agreement 0), in rounds of `fine_steps`, while
     the agreement is too low and another round fits; `steering` is how far the guide's gradient moves the predicted
     image there (0: not at all). Guidance acts at times up to `guidance_until` (1 is noise), away from an avoided layout
-    always. `darkening` is how far edited fluid (a widened ventricle) is drawn to the darkest grey around it.
+    always; `guidance_rescale` is how much of the power that it adds is taken away again, band by band. `darkening` is
+    how far edited fluid (a widened ventricle) is drawn to the darkest grey around it.
     A repaint goes back `repaint_jumps` times per step so that both sides of the edge harmonise, in as many steps, at
     most `coarse_steps`, as fit; the region that it may change is the asked one, grown by `repaint_margin_px`, over
     which it is blended with the reference.
@@ -129,8 +130,9 @@ class Sample(_Section):
     fine_steps: Positive = 4
     fine_time: tuple[Fraction, Fraction] = (0.3, 0.7)
     agreement: Fraction = 0.85
-    guidance: Annotated[float, Field(ge=0, le=10)] = 2.0
+    guidance: Annotated[float, Field(ge=0, le=10)] = 2.5
     guidance_until: Fraction = 0.6
+    guidance_rescale: Fraction = 1.0
     steering: Fraction = 0.05
     darkening: Fraction = 1.0
     repaint_jumps: Annotated[int, Field(ge=0, le=10)] = 0

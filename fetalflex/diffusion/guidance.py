@@ -17,6 +17,7 @@ from torch import Tensor
 from fetalflex.anatomy.layout import Layout, rasterize
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES
 from fetalflex.diffusion.objective import Velocity, clean_estimate
+from fetalflex.diffusion.spectrum import rescaled
 from fetalflex.masks.segmenter import Segmenter
 from fetalflex.model.condition import AS_MASK, condition_from_layouts, null_condition
 from fetalflex.model.generator import Generator
@@ -96,14 +97,16 @@ def _join(rows: Sequence[LayoutCode]) -> LayoutCode:
 
 
 def guided(
-    codes: Codes, asked: Sequence[Layout], avoided: Sequence[Layout | None], guidance: float, until: float = 1.0
-) -> Velocity:
+    codes: Codes, asked: Sequence[Layout], avoided: Sequence[Layout | None], guidance: float, until: float = 1.0,
+    rescale: float = 0.0,
+) -> Velocity:  # fmt: skip
     """Return the guided velocity field under these layouts; conditions are encoded once for all steps.
 
     v = v_null + g (v_cond - v_null); where a layout is to be avoided, its velocity stands for v_null. At g = 1 both
     are the conditional field alone, and only that is evaluated. At times above `until` g is 1 where nothing is avoided:
     there guidance buys contrast that no image has, and little control; where that is so for a whole batch, its second
-    condition is not evaluated.
+    condition is not evaluated. `rescale` (0 to 1) is how far the power that guidance adds to the clean estimate is
+    taken from it again, band by band (see `rescaled`).
     Source: Ho & Salimans 2022 (arXiv 2207.12598), equation 6 with w = g - 1; limited as in Kynkaanniemi et al. 2024
     (arXiv 2404.07724).
     """
@@ -120,7 +123,11 @@ def guided(
             return with_
         # A call of its own, not one of twice as many rows: a row then does not depend on whether others are guided.
         without = denoiser.predict(x, t, other)
-        return torch.where(limited[:, None, None, None], with_, without + guidance * (with_ - without))
+        drawn = without + guidance * (with_ - without)
+        if rescale:
+            clean = rescaled(clean_estimate(x, drawn, t), clean_estimate(x, with_, t), rescale)
+            drawn = (x - clean) / t[:, None, None, None]
+        return torch.where(limited[:, None, None, None], with_, drawn)
 
     return field
 

@@ -6,7 +6,9 @@ import torch
 from fetalflex.anatomy.layout import Layout, rasterize
 from fetalflex.anatomy.ontology import structure_index
 from fetalflex.diffusion.guidance import Codes, guide_gradient, guided, steered, wanted
+from fetalflex.diffusion.objective import clean_estimate
 from fetalflex.diffusion.solver import noise
+from fetalflex.diffusion.spectrum import band_power
 from fetalflex.model.batches import to_signal
 from fetalflex.model.condition import Condition, condition_from_layouts, null_condition
 from fetalflex.model.denoiser import Denoiser
@@ -43,6 +45,16 @@ def test_guidance_points_away_from_what_is_avoided_in_that_image_alone() -> None
     assert torch.allclose(field(X, T)[0], (avoided + 3 * (with_ - avoided))[0], atol=1e-4)
     assert torch.allclose(field(X, T)[1], (null + 3 * (with_ - null))[1], atol=1e-4)
     assert not torch.allclose(avoided[0], null[0], atol=1e-4)
+
+
+def test_rescaled_guidance_adds_no_power_to_the_clean_estimate_of_any_band() -> None:
+    plain, strong, mild = (
+        clean_estimate(X, guided(Codes(tiny.generator(), 2), [ASKED, OTHER], [None, None], *how)(X, T), T)
+        for how in ((1.0,), (8.0,), (8.0, 1.0, 1.0))
+    )
+    assert (band_power(strong) > 1.01 * band_power(plain)).any()
+    assert (band_power(mild) <= 1.001 * band_power(plain)).all()
+    assert torch.allclose(mild.mean((2, 3)), strong.mean((2, 3)), atol=1e-4)
 
 
 def test_early_times_are_not_guided_but_away_from_what_is_avoided() -> None:
