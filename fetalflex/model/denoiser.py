@@ -13,13 +13,16 @@ from fetalflex.model.layout_encoder import LayoutCode, LayoutEncoder, adapter_le
 from fetalflex.params import Train
 
 TIME_SCALE = 1000.0
+# Four tenths of a frame are black to the bit, and what a network leaves of its noise there shows. Black lies a little
+# below the darkest grey, so that what is only nearly black in a clean estimate is cut off to it in the end.
+BLACK = -1.1
 _GROUPS = 8
 
 
 class Backbone(nn.Module):
     """What training and sampling ask of a denoiser, whatever network stands behind it.
 
-    A backbone denoises in a space of its own; in pixels, `encode` and `decode` are the identity.
+    A backbone denoises in a space of its own; in pixels, that is the grey of images, but for black (see `BLACK`).
     """
 
     layout_encoder: LayoutEncoder
@@ -99,6 +102,14 @@ class Denoiser(Backbone):
             down_intrablock_additional_residuals=[r.clone() for r in code.residuals] or None,
         ).sample
         return F.pixel_shuffle(out, self.patch)
+
+    def encode(self, signal: Tensor) -> Tensor:
+        """Return images [B, 1, S, S] in [-1, 1] as clean x: their black, -1, lies at `BLACK`."""
+        return torch.where(signal <= -1, BLACK, signal)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Return clean x as images [B, 1, S, S]; what is darker than black is black."""
+        return x.clamp(min=-1)
 
     def checkpoint_gradients(self) -> None:
         """Compute the UNet's activations anew in the backward pass instead of keeping them: the same numbers."""

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from fetalflex.diffusion.train import Batches, Run, new_backbone, train_generator
+from fetalflex.diffusion.train import Batches, Objective, Run, new_backbone, train_generator
 from fetalflex.errors import ModelError
 from fetalflex.model.batches import to_signal
 from fetalflex.model.checkpoint import read_tensors
+from fetalflex.model.denoiser import BLACK, Denoiser
 from tests.fetalflex import tiny
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -43,6 +44,24 @@ def test_training_images_keep_the_power_of_speckle() -> None:
     steps = {name: values.diff(dim=-1).square().mean() for name, values in
              (("drawn", drawn), ("noise", to_signal(noise)[:, 0, inner, inner]))}  # fmt: skip
     assert float(steps["drawn"] / steps["noise"]) == pytest.approx(1, abs=0.05)
+
+
+def test_black_of_training_images_lies_below_the_darkest_grey(monkeypatch: pytest.MonkeyPatch) -> None:
+    denoiser, _ = new_backbone(tiny.SIZE, tiny.aligner(), tiny.TRAIN, 1)
+    batch = Batches(tiny.cases(), tiny.aligner().vocabulary, tiny.TRAIN, 1, denoiser).draw(0)
+    seen = []
+    predict = Denoiser.predict
+
+    def noted(self: Denoiser, x: torch.Tensor, *args: object) -> torch.Tensor:
+        seen.append(x)
+        return predict(self, x, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Denoiser, "predict", noted)
+    Objective(denoiser)(replace(batch, t=torch.zeros_like(batch.t)))  # at time 0 there is no noise
+    black = batch.clean == -1
+    assert black.any()
+    assert torch.equal(seen[0][~black], batch.clean[~black])
+    assert torch.equal(seen[0][black], torch.full_like(batch.clean[black], BLACK))
 
 
 def test_finished_training_yields_its_result_again(tmp_path: Path) -> None:
