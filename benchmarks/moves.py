@@ -2,6 +2,7 @@
 
     python -m benchmarks.moves power --cases CASES
     python -m benchmarks.moves train --cases CASES --generator FOLDER --moves whole --steps 600 --out FOLDER
+    python -m benchmarks.moves train ... --black -1.0 --seed 200                       # black beside the darkest grey
 
 `interpolated` are the moves of before (scaled by up to 6 %, shifted by parts of a pixel), `whole` those of now. `power`
 prints what is left of the power of training images in bands of frequency. `train` goes on from a generator's averaged
@@ -18,6 +19,7 @@ import torch
 from benchmarks.packed import unpack
 from fetalflex.dataset import Cases
 from fetalflex.diffusion.train import Batches, Objective
+from fetalflex.model import denoiser as pixels
 from fetalflex.model.batches import Moves, Pictures, step_random
 from fetalflex.model.checkpoint import Ema
 from fetalflex.model.generator import Generator
@@ -47,10 +49,10 @@ def print_power(cases: Cases) -> None:
         print(f"{name}: {np.round(band_power((moved[:, 0].numpy() + 1) * 127.5) / before, 2)}")
 
 
-def train_on(generator: Generator, cases: Cases, steps: int, moves: Moves) -> Generator:
-    """Return the generator after further steps of 8 images."""
+def train_on(generator: Generator, cases: Cases, steps: int, moves: Moves, seed: int = SEED) -> Generator:
+    """Return the generator after further steps of 8 images, which the seed draws."""
     denoiser, params = generator.denoiser.train(), Train(steps=steps)
-    objective, batches = Objective(denoiser), Batches(cases, generator.vocabulary, params, SEED, denoiser)
+    objective, batches = Objective(denoiser), Batches(cases, generator.vocabulary, params, seed, denoiser)
     batches.pictures = Pictures(cases, moves)
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     ema, losses = Ema(denoiser, EMA), []
@@ -75,6 +77,8 @@ def main() -> None:
     parser.add_argument("--moves", choices=tuple(MOVES), default="whole")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--black", type=float, default=pixels.BLACK, help="where black lies; -1: beside the greys")
     args = parser.parse_args()
     torch.set_num_threads(1)
     cases = (unpack(args.cases) if args.cases.suffix == ".zip" else Cases.load(args.cases)).of_group("train")
@@ -83,7 +87,8 @@ def main() -> None:
         return
     if args.generator is None or args.out is None:
         parser.error("train needs --generator and --out")
-    train_on(Generator.load(args.generator), cases, args.steps, MOVES[args.moves]).save(args.out)
+    pixels.BLACK = args.black
+    train_on(Generator.load(args.generator), cases, args.steps, MOVES[args.moves], args.seed).save(args.out)
 
 
 if __name__ == "__main__":
