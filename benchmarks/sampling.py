@@ -134,8 +134,8 @@ def run_plain(world: World, name: str, steps: int, solver: str, steering: float 
             chunk = requests[first : first + 8]
             chunk = chunk + [chunk[-1]] * (8 - len(chunk))
             layouts = [r.layout for r in chunk]
-            limits = (world.params.guidance, world.params.guidance_until, world.params.guidance_rescale)
-            field = guided(Codes(world.generator, 8), layouts, [None] * 8, *limits)
+            how = (world.params.guidance, world.params.guidance_until, world.params.guidance_rescale)
+            field = guided(Codes(world.generator, 8), layouts, [None] * 8, *how)
             x = noise([rng.derive_seed(world.seed, r.image_id, "coarse", 0) for r in chunk], world.generator.size)
             times = time_grid(steps)
             if steering:

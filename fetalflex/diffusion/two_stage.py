@@ -275,8 +275,8 @@ class _Sampler:
 
     def _field(self, batch: list[SampleRequest], layouts: list[Layout]) -> Velocity:
         params = self.params
-        avoided, limits = [r.avoided for r in batch], (params.guidance, params.guidance_until, params.guidance_rescale)
-        field = guided(self.codes, layouts, avoided, *limits)
+        avoided, how = [r.avoided for r in batch], (params.guidance, params.guidance_until, params.guidance_rescale)
+        field = guided(self.codes, layouts, avoided, *how)
         if not params.darkening:
             return field
         fluid = fluid_regions([r.layout for r in batch], self.generator.size)
