@@ -16,7 +16,7 @@ from fetalflex.errors import ModelError
 from fetalflex.model.batches import Moves, Pictures, batch_positions, cases_digest, first_weights, step_random
 from fetalflex.model.checkpoint import Ema, digest_of
 from fetalflex.model.condition import Condition, Described, Dropping, drop_conditions
-from fetalflex.model.denoiser import Backbone, build_denoiser
+from fetalflex.model.denoiser import BLACK, Backbone, build_denoiser
 from fetalflex.model.generator import Generator
 from fetalflex.model.loop import Loop, Plan, open_devices
 from fetalflex.model.prealign import Aligner
@@ -79,7 +79,8 @@ def train_generator(cases: Cases, aligner: Aligner, params: Train, run: Run) -> 
         [p for p in learner.parameters() if p.requires_grad],
         lr=params.learning_rate, betas=(0.9, 0.99), weight_decay=_WEIGHT_DECAY, fused=True,
     )  # fmt: skip
-    digest = digest_of(params, seed=run.seed, data=cases_digest(cases), vocabulary=aligner.vocabulary, base=base)
+    known = {"vocabulary": aligner.vocabulary, "base": base, "black": BLACK}
+    digest = digest_of(params, seed=run.seed, data=cases_digest(cases), **known)
     objective, prepared = devices.prepare(Objective(denoiser), optimizer)
     ema = Ema(learner, params.ema_decay)
     plan = Plan(params.steps, params.learning_rate, params.warmup_steps, params.checkpoint_every, digest, run.state_dir)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from fetalflex.diffusion import train
 from fetalflex.diffusion.train import Batches, Objective, Run, new_backbone, train_generator
 from fetalflex.errors import ModelError
 from fetalflex.model.batches import to_signal
@@ -72,6 +73,13 @@ def test_finished_training_yields_its_result_again(tmp_path: Path) -> None:
     assert one is not None
     assert two is not None
     assert all(torch.equal(a, b) for a, b in zip(one.denoiser.parameters(), two.denoiser.parameters(), strict=True))
+
+
+def test_checkpoint_of_another_black_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    list(train_generator(tiny.cases(), tiny.aligner(), tiny.TRAIN, Run(1, tmp_path)))
+    monkeypatch.setattr(train, "BLACK", -1.0)
+    with pytest.raises(ModelError, match="another configuration"):
+        next(train_generator(tiny.cases(), tiny.aligner(), tiny.TRAIN, Run(1, tmp_path)))
 
 
 def test_other_data_is_refused(tmp_path: Path) -> None:
