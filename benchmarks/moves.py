@@ -23,7 +23,7 @@ from fetalflex.model import denoiser as pixels
 from fetalflex.model.batches import Moves, Pictures, step_random
 from fetalflex.model.checkpoint import Ema
 from fetalflex.model.generator import Generator
-from fetalflex.model.loop import Loop, Plan
+from fetalflex.model.loop import Loop, Plan, training_precision
 from fetalflex.params import Train
 
 MOVES = {"interpolated": Moves(flip=0.5, scale=0.06, shift=0.03), "whole": Moves(flip=0.5, shift=0.03)}
@@ -58,7 +58,7 @@ def train_on(generator: Generator, cases: Cases, steps: int, moves: Moves, seed:
     ema, losses = Ema(denoiser, EMA), []
     loop = Loop(denoiser, optimizer, Plan(steps, RATE, WARMUP, steps, ""), ema)
     for step in loop.remaining():
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=training_precision("auto", "cpu") == "bf16"):
             loss = objective(batches.draw(step))
         loop.update(step, loss)
         losses.append(float(loss.detach()))

@@ -32,7 +32,7 @@ from fetalflex.diffusion.train import Batches, Objective, Run, new_backbone, tra
 from fetalflex.masks.segmenter import Segmenter, SegmenterRun, predicted_structures, train_segmenter
 from fetalflex.masks.widening import with_widened
 from fetalflex.model.generator import Generator
-from fetalflex.model.loop import Where
+from fetalflex.model.loop import Where, training_precision
 from fetalflex.model.prealign import Aligner, train_aligner
 from fetalflex.params import Params
 
@@ -95,7 +95,7 @@ def probe(cases: Cases, aligner: Aligner, params: Params, device: str) -> dict[s
         batch = Batches(cases, aligner.vocabulary, train, 0, denoiser, device).draw(0)
 
         def once(objective: Objective = objective, batch: Any = batch) -> None:
-            with torch.autocast(device, torch.bfloat16, enabled=train.precision == "bf16"):
+            with torch.autocast(device, torch.bfloat16, enabled=training_precision(train.precision, device) == "bf16"):
                 loss = objective(batch)
             loss.backward()
             objective.zero_grad()

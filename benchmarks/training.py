@@ -23,6 +23,7 @@ from fetalflex.dataset import Cases
 from fetalflex.diffusion import train as training
 from fetalflex.diffusion.train import Batches, Objective, Run, new_backbone, train_generator
 from fetalflex.model import loop
+from fetalflex.model.loop import training_precision
 from fetalflex.model.prealign import new_aligner
 from fetalflex.params import Train
 
@@ -37,7 +38,7 @@ def bare_loop(cases: Cases, aligner, params: Train, device: str):
     objective = Objective(denoiser)
 
     def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=params.precision == "bf16"):
+        with torch.autocast(device, torch.bfloat16, enabled=training_precision(params.precision, device) == "bf16"):
             loss = objective(batch)
         loss.backward()
         objective.zero_grad()
@@ -123,7 +124,8 @@ def main() -> None:
         for name in sorted(sides, reverse=bool(turn % 2)):
             spent[name].append(timed(sides[name], args.device))
     ratios = np.array(spent["bare"]) / np.array(spent["training"])
-    print(f"{args.preset}: batch {params.batch_size} of {cases.size} px, {params.precision}, threads {args.threads}")
+    precision = training_precision(params.precision, args.device)
+    print(f"{args.preset}: batch {params.batch_size} of {cases.size} px, {precision}, threads {args.threads}")
     print(f"seconds per step, median: training {np.median(spent['training']):.3f}, bare {np.median(spent['bare']):.3f}")
     print(f"bare / training: {np.median(ratios):.3f} (rounds {ratios.min():.3f} to {ratios.max():.3f})")
     for name, own, gpu in costs(sides["training"], STEPS, args.device):

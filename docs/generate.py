@@ -84,7 +84,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "drop_object": "probability, per object, that it is left out",
         "box_probability": "probability that an image's masks become boxes",
         "drop_modality": "probability, each, that plane, center or age is left out",
-        "precision": "of the training's forward pass; sampling is always fp32",
+        "precision": "of the training's forward pass; `auto`: bf16 where the device has it, else fp32. Sampling: fp32",
         "gradient_checkpointing": "less memory for about a third more time; the same numbers",
         "checkpoint_every": "steps between checkpoints",
     },

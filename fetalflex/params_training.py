@@ -66,7 +66,7 @@ class Train(Section):
     drop_object: Fraction = 0.1
     box_probability: Fraction = 0.3
     drop_modality: Fraction = 0.15
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     gradient_checkpointing: bool = False
     checkpoint_every: Positive = 100
 

@@ -75,6 +75,10 @@ class Tracker:
             client.log_batch(self.run_id, metrics=self._waiting[start : start + _BATCH])
         self._waiting = []
 
+    def tag(self, name: str, value: str) -> None:
+        """Note with the run what only the run knows."""
+        _client(self._root).set_tag(self.run_id, name, value)
+
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a file (a curve, a sheet) with the run."""
         _client(self._root).log_artifact(self.run_id, str(path), folder)

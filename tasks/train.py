@@ -9,6 +9,7 @@ from tasks.training import drive, write_curve
 
 with light_diffusers():
     from fetalflex.diffusion.train import Run, train_generator
+    from fetalflex.model.loop import training_precision
     from fetalflex.model.prealign import Aligner
 
 
@@ -17,6 +18,7 @@ def train_model(run: StageRun, tracker: Tracker) -> None:
     params = run.params
     cases = read_cases(run.root, params).of_group("train")
     aligner = Aligner.load(run.root / "models" / "aligner")
+    tracker.tag("train.precision", training_precision(params.train.precision, params.compute.device))
     where = Run(params.data.seed, run.work / "state", params.compute.train_threads, params.compute.device)
     curve = run.work / "curve.jsonl"
     generator = drive(train_generator(cases, aligner, params.train, where), params.train.steps, "train", curve, tracker)

@@ -18,7 +18,7 @@ from fetalflex.model.checkpoint import Ema, digest_of
 from fetalflex.model.condition import Condition, Described, Dropping, drop_conditions
 from fetalflex.model.denoiser import BLACK, Backbone, build_denoiser
 from fetalflex.model.generator import Generator
-from fetalflex.model.loop import Loop, Plan, open_devices
+from fetalflex.model.loop import Loop, Plan, open_devices, training_precision
 from fetalflex.model.prealign import Aligner
 from fetalflex.params import Train
 from fetalflex.rng import derive_seed
@@ -64,8 +64,10 @@ def train_generator(cases: Cases, aligner: Aligner, params: Train, run: Run) -> 
     """Train a generator on all given cases; resumes, bit for bit, from the last checkpoint in `run.state_dir`.
 
     The centers' vocabulary is the aligner's.
-    Raises: TooFewCasesError; ModelError for a checkpoint of another configuration, a missing or unfit base.
+    Raises: TooFewCasesError; ModelError for a checkpoint of another configuration or computed in another precision, a
+    missing or unfit base, a device or precision that is not there.
     """
+    params = params.model_copy(update={"precision": training_precision(params.precision, run.device)})
     devices = open_devices(run.device, params.precision)
     torch.set_num_threads(run.threads)
     denoiser, base = new_backbone(cases.size, aligner, params, run.seed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _CLIP = 1.0
+_NAMED = {"cpu": "processor", "cuda": "GPU"}
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,26 @@ def check_device(device: str) -> None:
     """Check that a training can run there. Raises: ModelError for a GPU that is not there: a CPU would take days."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelError("device cuda: torch sees no GPU here; expected one, or compute.device cpu")
+
+
+def training_precision(wanted: str, device: str) -> Literal["fp32", "bf16"]:
+    """Return the precision of a training's forward pass there: `auto` is bf16 where the device computes in it.
+
+    Raises: ModelError for a GPU that is not there, or for bf16 on a device without it: a processor's reference kernels
+    take over there, and a training of minutes takes hours.
+    """
+    check_device(device)
+    if wanted == "fp32":
+        return "fp32"
+    if device == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = bool(torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if wanted == "bf16" and not native:
+        raise ModelError(
+            f"train.precision bf16: this machine's {_NAMED[device]} does not compute in it; expected auto or fp32"
+        )
+    return "bf16" if native else "fp32"
 
 
 def open_devices(device: str, precision: str) -> Accelerator:

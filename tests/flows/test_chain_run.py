@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fetalflex.model.loop import training_precision
 from tests.flows.chain import cli, differing, dvc, environment, git, hashes, remake, run, states
 
 pytestmark = [pytest.mark.chain, pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -75,12 +76,14 @@ def test_mlflow_holds_runs_curves_and_the_generator(clone: Path) -> None:
         steps = database.execute("select count(*) from metrics where key='loss'").fetchone()[0]
         versions = database.execute("select count(*) from model_versions").fetchone()[0]
         inputs = database.execute("select count(*) from inputs").fetchone()[0]
+        precisions = database.execute("select value from tags where key='train.precision'").fetchall()
     database.close()
     assert {"pipeline", "prealign", "train", "score", "evaluate"} <= set(runs)
     assert set(runs.values()) == {"FINISHED"}
     assert steps >= 16
     assert versions == 1
     assert inputs >= 2
+    assert precisions == [(training_precision("auto", "cpu"),)], "what `auto` has meant on this machine"
 
 
 def test_sampling_never_opens_the_judge(clone: Path, served: dict[str, str]) -> None:

@@ -15,9 +15,19 @@ from fetalflex.errors import ModelError
 from fetalflex.model.batches import to_signal
 from fetalflex.model.checkpoint import read_tensors
 from fetalflex.model.denoiser import BLACK, Denoiser
+from fetalflex.model.loop import training_precision
 from tests.fetalflex import tiny
 
 ROOT = Path(__file__).resolve().parents[3]
+PRECISIONS = [
+    "fp32",
+    pytest.param(
+        "bf16",
+        marks=pytest.mark.skipif(
+            training_precision("auto", "cpu") == "fp32", reason="this processor does not compute in bf16"
+        ),
+    ),
+]
 
 
 def test_interrupted_training_resumes_bit_identical(tmp_path: Path) -> None:
@@ -88,13 +98,24 @@ def test_other_data_is_refused(tmp_path: Path) -> None:
         next(iter(train_generator(tiny.cases(6), tiny.aligner(), tiny.TRAIN, Run(1, tmp_path))))
 
 
+def test_a_checkpoint_of_another_precision_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for precision in ("fp32", "bf16"):  # `auto` on two kinds of machines
+        monkeypatch.setattr(train, "training_precision", lambda wanted, device, found=precision: found)
+        steps = train_generator(tiny.cases(), tiny.aligner(), tiny.TRAIN, Run(1, tmp_path))
+        if precision == "fp32":
+            list(steps)
+        else:
+            with pytest.raises(ModelError, match="another configuration"):
+                next(iter(steps))
+
+
 def test_aligner_of_another_patch_is_refused() -> None:
     params = tiny.TRAIN.model_copy(update={"patch": 1})
     with pytest.raises(ModelError, match="patch 2"):
         next(iter(train_generator(tiny.cases(), tiny.aligner(), params, Run(1))))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_loss_falls(precision: str) -> None:
     params = tiny.TRAIN.model_copy(update={"steps": 40, "batch_size": 8, "learning_rate": 2e-3, "precision": precision})
     losses = [s.loss for s in train_generator(tiny.cases(), tiny.aligner(), params, Run(1))]
@@ -108,7 +129,7 @@ def test_result_holds_averaged_weights_and_the_aligners_centers() -> None:
     assert not trained.denoiser.training
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_gradient_checkpointing_changes_no_weight(tmp_path: Path, precision: str) -> None:
     weights = []
     for again in (False, True):

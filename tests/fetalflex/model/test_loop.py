@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from torch import nn
 
 from fetalflex.errors import ModelError
 from fetalflex.model.checkpoint import NAME
-from fetalflex.model.loop import Loop, Plan, check_device, open_devices
+from fetalflex.model.loop import Loop, Plan, check_device, open_devices, training_precision
 
 
 def loop(folder: Path | None = None, steps: int = 6, digest: str = "d") -> Loop:
@@ -66,9 +67,43 @@ def test_devices_may_change_their_precision_between_trainings() -> None:
     assert open_devices("cpu", "fp32").mixed_precision == "no"
 
 
+def processor(monkeypatch: pytest.MonkeyPatch, *, bf16: bool) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: bf16)
+
+
+@pytest.mark.parametrize("wanted", ["auto", "bf16"])
+def test_a_processor_that_computes_in_bf16_does(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
+    processor(monkeypatch, bf16=True)
+    assert training_precision(wanted, "cpu") == "bf16"
+    assert training_precision("fp32", "cpu") == "fp32"
+
+
+def test_a_processor_without_bf16_computes_in_fp32_and_refuses_to_crawl(monkeypatch: pytest.MonkeyPatch) -> None:
+    processor(monkeypatch, bf16=False)
+    assert training_precision("auto", "cpu") == "fp32"
+    with pytest.raises(ModelError, match=r"this machine's processor does not compute in it; expected auto or fp32"):
+        training_precision("bf16", "cpu")
+
+
+def test_bf16_is_chosen_where_it_is_no_slower() -> None:
+    """The library's word on this processor, beside a stopwatch: reference kernels would take some 20 times as long."""
+    layer, images = torch.nn.Conv2d(64, 64, 3, padding=1), torch.randn(2, 64, 32, 32)
+
+    def seconds(*, bf16: bool) -> float:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            start = time.process_time()
+            layer(images)
+            return time.process_time() - start
+
+    taken = {bf16: min(seconds(bf16=bf16) for _ in range(4)) for bf16 in (False, True)}
+    assert (training_precision("auto", "cpu") == "bf16") == (taken[True] < 5 * taken[False])
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_no_silent_cpu() -> None:
     with pytest.raises(ModelError, match="torch sees no GPU here"):
         check_device("cuda")
     with pytest.raises(ModelError, match="torch sees no GPU here"):
         open_devices("cuda", "bf16")
+    with pytest.raises(ModelError, match="torch sees no GPU here"):
+        training_precision("auto", "cuda")
