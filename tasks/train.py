@@ -18,7 +18,6 @@ def train_model(run: StageRun, tracker: Tracker) -> None:
     params = run.params
     cases = read_cases(run.root, params).of_group("train")
     aligner = Aligner.load(run.root / "models" / "aligner")
-    tracker.tag("train.precision", training_precision(params.train.precision, params.compute.device))
     where = Run(params.data.seed, run.work / "state", params.compute.train_threads, params.compute.device)
     curve = run.work / "curve.jsonl"
     generator = drive(train_generator(cases, aligner, params.train, where), params.train.steps, "train", curve, tracker)
@@ -26,5 +25,6 @@ def train_model(run: StageRun, tracker: Tracker) -> None:
     with writing_folder(whole) as partial:
         generator.save(partial)
         write_curve(curve, partial / "curve.json")
+    tracker.tag("train.precision", training_precision(params.train.precision, params.compute.device))
     run.publish({"models/generator": whole})
     tracker.register_generator(run.root / "models" / "generator", tree_sha256([run.root / "models" / "generator"]))
