@@ -17,9 +17,10 @@ from fetalflex.anatomy.layout import Layout
 from fetalflex.anatomy.ontology import structure
 from fetalflex.diffusion.objective import Velocity, clean_estimate
 
-EARLY, LATE = 0.95, 0.15  # at later times the denoiser alone draws texture and borders
+EARLY = 0.95  # at earlier times the clean estimate shows no surroundings yet
 PLAIN = 0.2  # from here on no pattern of the patches' period is left: earlier, plain is washed out
-_LEVEL, _SURROUNDINGS, _WINDOW, _SOON = 0.1, 4, 5, 1e-3
+_LEVEL, _SURROUNDINGS, _WINDOW, _SOON = 0.02, 4, 5, 1e-3
+_BLACK = -1.0  # no echo: outside of the sector, or cut off by the device
 
 
 def fluid_regions(layouts: Sequence[Layout], size: int) -> Tensor:
@@ -35,10 +36,11 @@ def fluid_regions(layouts: Sequence[Layout], size: int) -> Tensor:
 def anechoic(field: Velocity, regions: Tensor, strength: float, patch: int = 1) -> Velocity:
     """Return the field whose clean estimate is darkened in these regions [B, 1, S, S], without a further evaluation.
 
-    x_0 = x - t v; where its local mean inside is brighter than the darkest tenth of what surrounds the region,
-    `strength` times the difference is taken off at times from `EARLY` to `LATE`, from `PLAIN` on so is what repeats
-    with the denoiser's `patch` (pixels; 1: nothing), and v = (x - x_0) / t again. Outside of the regions and of these
-    times v is untouched, to the bit. An image depends on its own region alone.
+    x_0 = x - t v; where its local mean inside is brighter than the darkest fiftieth of the echoes around the region,
+    `strength` times the difference is taken off from time `EARLY` on, to the last step (a denoiser that takes it alone
+    fills the region again), from `PLAIN` on so is what repeats with the denoiser's `patch` (pixels; 1: nothing), and
+    v = (x - x_0) / t again. Outside of the regions and of these times v is untouched, to the bit. An image depends on
+    its own region alone.
     Source: as `guidance.steered` (arXiv 2311.16424, algorithm 1), with the echogenicity that the structure demands in
     place of a network's gradient.
     """
@@ -50,10 +52,11 @@ def anechoic(field: Velocity, regions: Tensor, strength: float, patch: int = 1) 
     def darkened(x: Tensor, t: Tensor) -> Tensor:
         v = field(x, t)
         clean = clean_estimate(x, v, t)
-        mean = F.avg_pool2d(clean, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)
+        dark, plain = (when[:, None, None, None] for when in (t <= EARLY, (t <= PLAIN) & (patch > 1)))
+        woven = torch.where(plain, clean - _plain(clean, patch), 0.0)
+        mean = F.avg_pool2d(clean - woven, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)
         excess = (mean - _levels(clean, near)).clamp(min=0)
-        dark, plain = (when[:, None, None, None] for when in ((t >= LATE) & (t <= EARLY), (t <= PLAIN) & (patch > 1)))
-        off = torch.where(dark, excess, 0.0) + torch.where(plain, clean - _plain(clean, patch), 0.0)
+        off = torch.where(dark, excess, 0.0) + woven
         moved = clean - strength * inner.to(x) * off
         touched = (inner.to(x.device) > 0) & (dark | plain)
         return torch.where(touched, (x - moved) / t[:, None, None, None].clamp(min=_SOON), v)
@@ -82,7 +85,12 @@ def _surroundings(regions: Tensor) -> Tensor:
 
 
 def _levels(clean: Tensor, near: Tensor) -> Tensor:
-    """Return each image's grey of fluid, [B, 1, 1, 1]: the darkest tenth of what surrounds its region."""
-    rows = zip(clean, near.to(clean.device), strict=True)
-    levels = [torch.quantile(image[where].float(), _LEVEL) if where.any() else image.amin() for image, where in rows]
-    return torch.stack(levels)[:, None, None, None]
+    """Return each image's grey of fluid, [B, 1, 1, 1]: the darkest fiftieth of the echoes around its region.
+
+    Black is no echo: fluid drawn as black as what lies outside of the sector looks cut out.
+    """
+    found = []
+    for image, where in zip(clean, near.to(clean.device), strict=True):
+        echoes = image[where & (image > _BLACK)].float()
+        found.append(torch.quantile(echoes, _LEVEL) if len(echoes) else image.amin())
+    return torch.stack(found)[:, None, None, None]
