@@ -1,4 +1,4 @@
-"""Fluid is dark, however much of it there is: the clean estimate of an edited, fluid-filled object is drawn to black.
+"""Fluid is dark, however much of it there is: the clean estimate of an edited, fluid-filled object is darkened.
 
 The generator has seen fluid in narrow spaces alone. Asked for a wide one, it fills it with what it knows: patchy grey,
 and a lattice of the period of its patches.
@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import binary_dilation
 from torch import Tensor
 
-from fetalflex.anatomy.layout import Layout
+from fetalflex.anatomy.layout import Layout, Mask
 from fetalflex.anatomy.ontology import structure
 from fetalflex.diffusion.objective import Velocity, clean_estimate
 
@@ -24,12 +25,22 @@ _BLACK = -1.0  # no echo: outside of the sector, or cut off by the device
 
 
 def fluid_regions(layouts: Sequence[Layout], size: int) -> Tensor:
-    """Return where edited objects that hold fluid lie: float32 [B, 1, S, S], 0 or 1."""
+    """Return where edited objects that hold fluid lie: float32 [B, 1, S, S], 0 or 1.
+
+    Their rims beside another of these structures are left out: there lies the wall between two spaces, a septum of
+    the heart say.
+    """
     regions = np.zeros((len(layouts), 1, size, size), np.float32)
     for region, layout in zip(regions, layouts, strict=True):
+        spaces: dict[str, Mask] = {}
         for item in layout.objects:
             if item.edited and structure(item.structure).is_fluid:
-                region[0][item.draw(layout.extent, size)] = 1
+                drawn = item.draw(layout.extent, size)
+                spaces[item.structure] = drawn | spaces.get(item.structure, np.zeros_like(drawn))
+        for name, space in spaces.items():
+            others = np.any([np.zeros_like(space), *(s for n, s in spaces.items() if n != name)], axis=0)
+            region[0][space] = 1
+            region[0][space & binary_dilation(others, np.ones((3, 3))) & ~others] = 0
     return torch.from_numpy(regions)
 
 

@@ -41,6 +41,33 @@ def test_only_edited_fluid_counts(structure: str, edited: bool, found: bool) -> 
     assert not found or np.array_equal(region[0, 0].numpy() > 0, _square(8, 14))
 
 
+def _spaces(plane: str, *asked: tuple[str, Mask]) -> torch.Tensor:
+    objects = []
+    for name, mask in asked:
+        box = mask_box(mask, 1.0)
+        assert box is not None
+        objects.append(LayoutObject(name, box, mask, True))
+    return fluid_regions([Layout(plane, "image", 1.0, tuple(objects))], SIDE)[0, 0] > 0
+
+
+def test_between_two_spaces_a_wall_is_left() -> None:
+    left, right = np.zeros((SIDE, SIDE), bool), np.zeros((SIDE, SIDE), bool)
+    left[8:14, 6:12], right[8:14, 12:18] = True, True
+    apart = _spaces("four-chamber", ("left-ventricle", left), ("right-ventricle", right))
+    assert not apart[:, 11:13].any(), "the septum is the denoiser's"
+    assert apart[8:14, 6:11].all()
+    assert apart[8:14, 13:18].all()
+    one = _spaces("four-chamber", ("left-ventricle", left), ("left-ventricle", right))
+    assert np.array_equal(one, left | right), "one structure is one space"
+
+
+def test_a_cyst_in_a_ventricle_keeps_its_wall() -> None:
+    ventricle, cyst = _square(4, 20), _square(10, 14)
+    found = _spaces("transventricular", ("lateral-ventricle", ventricle), ("choroid-plexus-cyst", cyst)).numpy()
+    wall = _square(9, 15) & ~cyst
+    assert np.array_equal(found, ventricle & ~wall)
+
+
 def test_without_fluid_or_strength_the_field_is_the_same() -> None:
     assert anechoic(_grey, torch.zeros(1, 1, SIDE, SIDE), 1.0) is _grey
     assert anechoic(_grey, fluid_regions([_layout("lateral-ventricle", edited=True)], SIDE), 0.0) is _grey
