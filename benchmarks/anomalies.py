@@ -3,7 +3,8 @@
 `python -m benchmarks.anomalies WORKSPACE --anomaly ventriculomegaly:12:18 --anomaly absent-csp --count 16` plans images
 from the workspace's training cases, samples them (same layouts, same noise in every arm) and measures them. Arms: what
 the guidance points away from: the null condition (`null`), the normal layout of every edit (`normal`), or that layout
-only where something is to be absent (`absent`, as the stage `sample` does).
+only where something is to be absent (`absent`, as the stage `sample` does). For ventriculomegaly a last line per arm
+says how wide the dark region is beside what was asked, by grey levels alone: no judge has a say in it.
 """
 
 import argparse
@@ -14,8 +15,11 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from benchmarks.packed_measure import fluid_region
 from fetalflex.anatomy.editing import setting_of
-from fetalflex.anatomy.layout import changed_region
+from fetalflex.anatomy.layout import Layout, changed_region, rasterize
+from fetalflex.anatomy.measure import atrial_width
+from fetalflex.anatomy.ontology import structure_index
 from fetalflex.diffusion.two_stage import SampleRequest, sample_images
 from fetalflex.masks.segmenter import Segmenter
 from fetalflex.model.generator import Generator
@@ -71,6 +75,24 @@ def row(arm: str, guidance: float, control: AnomalyControl, grey: float) -> dict
     }  # fmt: skip
 
 
+def dark_widths(arm: str, images: np.ndarray, layouts: list[Layout]) -> dict[str, object]:
+    """Return how wide the dark regions are over the asked ventricles, and the grey there over the head's elsewhere."""
+    ratios, greys = [], []
+    for image, layout in zip(images, layouts, strict=True):
+        drawn = rasterize(layout, image.shape[0]).maps > 0.5
+        wanted, head = drawn[structure_index("lateral-ventricle")], drawn[structure_index("head")]
+        seen = fluid_region(image, wanted, head)
+        ratios.append(atrial_width(seen, 1.0) / atrial_width(wanted, 1.0) if seen.any() else np.nan)
+        greys.append(image[wanted].mean() / max(1.0, image[head & ~wanted].mean()))
+    away = np.abs(np.array(ratios) - 1)
+    return {
+        "arm": arm, "n": len(ratios), "not_dark": int(np.isnan(away).sum()),
+        "width": round(float(np.nanmedian(ratios)), 3),
+        "within_10": round(float((away <= 0.1).mean()), 2), "within_20": round(float((away <= 0.2).mean()), 2),
+        "grey": round(float(np.median(greys)), 2),
+    }  # fmt: skip
+
+
 def main() -> int:
     """Run the arms and print one JSON line per arm, guidance and anomaly."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,6 +128,10 @@ def main() -> int:
                     if p.abnormal is not None and p.changes[0][0] == control.anomaly
                 ]
                 print(json.dumps(row(arm, guidance, control, float(np.mean(levels)))), flush=True)
+            wide = [i for i, p in enumerate(plan) if p.changes and p.changes[0][0] == "ventriculomegaly"]
+            if wide:
+                images, layouts = np.stack([made[i].image for i in wide]), [asked(plan[i].layout) for i in wide]
+                print(json.dumps(dark_widths(arm, images, layouts)), flush=True)
     return 0
 
 
