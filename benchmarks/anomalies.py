@@ -57,8 +57,10 @@ def readings_of(plan: list[Planned], seen: np.ndarray, names: list[str], known: 
     """Return the readings of planned images: their own anomalies, of normal ones all that they could show."""
     found = []
     for planned, marks in zip(plan, seen, strict=True):
-        layout, setting = seen_layout(marks, planned.normal, known), setting_of(planned.normal)
         wanted = planned.changes or [(n, float("nan")) for n in names if can_show(planned.normal, [n])]
+        if not wanted:  # such a layout may have nothing that tells its size
+            continue
+        layout, setting = seen_layout(marks, planned.normal, known), setting_of(planned.normal)
         for name, severity in wanted:
             found.append(Reading(name, planned.source_case, severity, measure_seen(name, layout, setting)))
     return found
