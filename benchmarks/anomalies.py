@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from benchmarks.packed_measure import fluid_region
+from benchmarks.packed_measure import grey_width
 from fetalflex.anatomy.editing import setting_of
 from fetalflex.anatomy.layout import Layout, changed_region, rasterize
-from fetalflex.anatomy.measure import atrial_width
 from fetalflex.anatomy.ontology import structure_index
 from fetalflex.diffusion.two_stage import SampleRequest, sample_images
 from fetalflex.masks.segmenter import Segmenter
@@ -83,8 +82,8 @@ def dark_widths(arm: str, images: np.ndarray, layouts: list[Layout]) -> dict[str
     for image, layout in zip(images, layouts, strict=True):
         drawn = rasterize(layout, image.shape[0]).maps > 0.5
         wanted, head = drawn[structure_index("lateral-ventricle")], drawn[structure_index("head")]
-        seen = fluid_region(image, wanted, head)
-        ratios.append(atrial_width(seen, 1.0) / atrial_width(wanted, 1.0) if seen.any() else np.nan)
+        width, found = grey_width(image, layout)
+        ratios.append(found / width)
         greys.append(image[wanted].mean() / max(1.0, image[head & ~wanted].mean()))
     away = np.abs(np.array(ratios) - 1)
     return {

@@ -112,16 +112,23 @@ def fluid_region(pixels: np.ndarray, asked: np.ndarray, head: np.ndarray) -> np.
     return ndimage.binary_fill_holes(labels == 1 + shares.argmax())
 
 
+def grey_width(image: np.ndarray, layout: Layout) -> tuple[float, float]:
+    """Return the asked atrial width and that of the dark region, in widths of the canvas; NaN where nothing is dark."""
+    drawn = rasterize(layout, image.shape[0]).maps > 0.5
+    wanted = drawn[structure_index("lateral-ventricle")]
+    seen = fluid_region(image, wanted, drawn[structure_index("head")])
+    return atrial_width(wanted, 1.0), atrial_width(seen, 1.0) if seen.any() else np.nan
+
+
 def grey_widths(arm: dict[str, tuple[np.ndarray, dict]]) -> tuple[np.ndarray, np.ndarray]:
     """Return the asked atrial widths in mm, and those of the dark regions in the images."""
     asked, found = [], []
     for image, note in arm.values():
         layout = Layout.from_json(note["layout"])
-        drawn, scale = rasterize(layout, image.shape[0]).maps > 0.5, note["mm_per_unit"] * layout.extent
-        wanted = drawn[structure_index("lateral-ventricle")]
-        seen = fluid_region(image, wanted, drawn[structure_index("head")])
-        asked.append(atrial_width(wanted, 1.0) * scale)
-        found.append(atrial_width(seen, 1.0) * scale if seen.any() else np.nan)
+        scale = note["mm_per_unit"] * layout.extent
+        wanted, seen = grey_width(image, layout)
+        asked.append(wanted * scale)
+        found.append(seen * scale)
     return np.array(asked), np.array(found)
 
 

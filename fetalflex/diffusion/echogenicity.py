@@ -27,8 +27,8 @@ _BLACK = -1.0  # no echo: outside of the sector, or cut off by the device
 def fluid_regions(layouts: Sequence[Layout], size: int) -> Tensor:
     """Return where edited objects that hold fluid lie: float32 [B, 1, S, S], 0 or 1.
 
-    Their rims beside another of these structures are left out: there lies the wall between two spaces, a septum of
-    the heart say.
+    What lies beside another of these structures is left out: there is the wall between two spaces, a septum of the
+    heart say.
     """
     regions = np.zeros((len(layouts), 1, size, size), np.float32)
     for region, layout in zip(regions, layouts, strict=True):
@@ -37,10 +37,9 @@ def fluid_regions(layouts: Sequence[Layout], size: int) -> Tensor:
             if item.edited and structure(item.structure).is_fluid:
                 drawn = item.draw(layout.extent, size)
                 spaces[item.structure] = drawn | spaces.get(item.structure, np.zeros_like(drawn))
-        for name, space in spaces.items():
-            others = np.any([np.zeros_like(space), *(s for n, s in spaces.items() if n != name)], axis=0)
-            region[0][space] = 1
-            region[0][space & binary_dilation(others, np.ones((3, 3))) & ~others] = 0
+        if spaces:
+            rims = [binary_dilation(space, np.ones((3, 3))) & ~space for space in spaces.values()]
+            region[0] = np.any(list(spaces.values()), axis=0) & ~np.any(rims, axis=0)
     return torch.from_numpy(regions)
 
 

@@ -114,12 +114,17 @@ def training_precision(wanted: str, device: str) -> Literal["fp32", "bf16"]:
     if device == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        native = bool(torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        native = _mkldnn_has_bf16()
     if wanted == "bf16" and not native:
         raise ModelError(
             f"train.precision bf16: this machine's {_NAMED[device]} does not compute in it; expected auto or fp32"
         )
     return "bf16" if native else "fp32"
+
+
+def _mkldnn_has_bf16() -> bool:
+    there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(there and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def open_devices(device: str, precision: str) -> Accelerator:
