@@ -15,6 +15,7 @@ from tasks.lockfile import mend_lock
 from tasks.process import exclusive
 from tasks.server import answering, prefect_settings, shared_server
 from tasks.stage import stage_names
+from tasks.weights import weights_fingerprints
 from tasks.workspace import check_ready, git_commit, keep_test_only, load_params, state_folder, workspace_key
 
 
@@ -51,7 +52,8 @@ def run_workspace(root: Path, start: str = "", *, crown: bool = True) -> RunSumm
         incoming.prepare(root, params)
         clock.lap("raw files and manifests")
         stages = sorted(stage_names(root))
-        fingerprints.refresh(root, stages, key_fingerprint(workspace_key(root, params)))
+        key = key_fingerprint(workspace_key(root, params))
+        fingerprints.refresh(root, stages, key, weights_fingerprints(root, params))
         plan = make_plan(root, start)
         clock.lap("dvc: graph and status")
         if plan.stale:

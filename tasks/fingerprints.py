@@ -1,4 +1,4 @@
-"""What enters DVC's graph beside files: the code that a stage imports, the libraries that compute, the key.
+"""What enters DVC's graph beside files: a stage's code and pretrained weights, the libraries that compute, the key.
 
 `fingerprints.yaml` lies in the workspace and is rewritten only when a value changes. In the software's own
 checkout the stages depend on code by path, elsewhere by `code.<stage>`.
@@ -6,6 +6,7 @@ checkout the stages depend on code by path, elsewhere by `code.<stage>`.
 
 import ast
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -101,14 +102,15 @@ def read(root: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text()) if path.is_file() else {}
 
 
-def current(stages: list[str], key: str) -> dict[str, Any]:
-    """Return what the fingerprints are now. `key`: the pseudonym key's fingerprint."""
-    return {"key": key, "libraries": library_versions(), "code": {s: code_fingerprint(s) for s in sorted(stages)}}
+def current(stages: list[str], key: str, weights: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the fingerprints are now. `key`: the pseudonym key's; `weights`: of pretrained ones, by stage."""
+    code = {stage: code_fingerprint(stage) for stage in sorted(stages)}
+    return {"key": key, "libraries": library_versions(), "weights": dict(weights), "code": code}
 
 
-def refresh(root: Path, stages: list[str], key: str) -> bool:
+def refresh(root: Path, stages: list[str], key: str, weights: Mapping[str, str]) -> bool:
     """Write the current fingerprints if they differ; return whether they did."""
-    value = current(stages, key)
+    value = current(stages, key, weights)
     if read(root) == value:
         return False
     with atomic(root / FILE) as partial:

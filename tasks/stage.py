@@ -138,13 +138,20 @@ def stage_definition(root: Path, stage: str, item: str | None = None) -> dict[st
     names = [p for p in raw.get("params", []) if isinstance(p, str)]
     deps = [d for d in raw["deps"] if not is_source(d)]
     outs = [next(iter(o)) if isinstance(o, dict) else o for o in raw.get("outs", []) + raw.get("metrics", [])]
-    prints = {"libraries": fingerprints.library_versions(), "code": fingerprints.code_fingerprint(stage)}
-    recorded = fingerprints.read(root).get("key")
+    prints: dict[str, Any] = {
+        "libraries": fingerprints.library_versions(),
+        "code": fingerprints.code_fingerprint(stage),
+    }
+    recorded = fingerprints.read(root)
+    if stage == "ingest":
+        prints["key"] = recorded.get("key")
+    if stage in recorded.get("weights", {}):
+        prints["weights"] = recorded["weights"][stage]
     return {
         "deps": deps,
         "outs": outs,
         "params": {name: _lookup(values, name) for name in names},
-        "fingerprints": prints | ({"key": recorded} if stage == "ingest" else {}),
+        "fingerprints": prints,
     }
 
 

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from fetalflex.deid.keys import PseudonymKey, key_fingerprint
+from fetalflex.params import Params
 from tasks import fingerprints, incoming, versioning
 from tasks.stage import stage_names
+from tasks.weights import NONE, weights_fingerprints
 from tasks.workspace import check_ready, load_params, workspace_key
 
 
@@ -23,7 +25,7 @@ def find_stale(root: Path) -> dict[str, list[str]]:
     for center in params.ingest.centers:
         if incoming.stale_manifest(root, center, key) and f"ingest@{center}" in found:
             found[f"ingest@{center}"].append(f"raw files of {center} changed")
-    for stage, reason in _changed_fingerprints(root, key).items():
+    for stage, reason in _changed_fingerprints(root, key, params).items():
         for name in found:
             if name.partition("@")[0] == stage:
                 found[name].append(reason)
@@ -34,9 +36,9 @@ def find_stale(root: Path) -> dict[str, list[str]]:
     return found
 
 
-def _changed_fingerprints(root: Path, key: PseudonymKey) -> dict[str, str]:
+def _changed_fingerprints(root: Path, key: PseudonymKey, params: Params) -> dict[str, str]:
     recorded = fingerprints.read(root)
-    now = fingerprints.current(stage_names(root), key_fingerprint(key))
+    now = fingerprints.current(stage_names(root), key_fingerprint(key), weights_fingerprints(root, params))
     if not recorded:
         return {}
     changed = {}
@@ -46,6 +48,9 @@ def _changed_fingerprints(root: Path, key: PseudonymKey) -> dict[str, str]:
             changed[stage] = "its code changed"
         if recorded["libraries"] != now["libraries"]:
             changed[stage] = "library versions changed"
+    for stage, value in now["weights"].items():
+        if recorded.get("weights", {}).get(stage, NONE) != value:
+            changed[stage] = "its pretrained weights changed"
     if recorded["key"] != now["key"]:
         changed["ingest"] = "the pseudonym key changed"
     return changed

@@ -109,4 +109,6 @@ def test_a_workspace_depends_on_code_by_fingerprint_only() -> None:
     for stage in STAGES:
         body = chain[stage].get("do", chain[stage])
         assert not any(is_source(d) for d in body["deps"])
-        assert any(f"code.{stage}" in p["fingerprints.yaml"] for p in body["params"] if isinstance(p, dict))
+        own = next(p["fingerprints.yaml"] for p in body["params"] if isinstance(p, dict))
+        assert f"code.{stage}" in own
+        assert (f"weights.{stage}" in own) == (stage in ("train", "score")), "those that read pretrained weights"

@@ -31,10 +31,11 @@ def test_the_fingerprint_follows_the_code(monkeypatch: object) -> None:
 
 
 def test_the_file_is_rewritten_only_when_a_value_changes(tmp_path: Path) -> None:
-    assert fingerprints.refresh(tmp_path, ["gate"], "k1")
+    assert fingerprints.refresh(tmp_path, ["gate"], "k1", {"score": "none"})
     written = (tmp_path / fingerprints.FILE).stat().st_mtime_ns
-    assert not fingerprints.refresh(tmp_path, ["gate"], "k1")
+    assert not fingerprints.refresh(tmp_path, ["gate"], "k1", {"score": "none"})
     assert (tmp_path / fingerprints.FILE).stat().st_mtime_ns == written
-    assert fingerprints.refresh(tmp_path, ["gate"], "k2")
+    assert fingerprints.refresh(tmp_path, ["gate"], "k2", {"score": "none"})
     assert fingerprints.read(tmp_path)["key"] == "k2"
+    assert fingerprints.refresh(tmp_path, ["gate"], "k2", {"score": "other"})
     assert fingerprints.read(tmp_path)["libraries"]["torch"]
