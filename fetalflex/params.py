@@ -100,10 +100,11 @@ class Sample(_Section):
 
     `budget` bounds the network evaluations per image, all stages and a repaint's jumps together; a guided evaluation
     (two conditions, `guidance` other than 1) counts once. The coarse stage takes `coarse_steps` from noise; from
-    `adapt_time` on, coarse objects follow the outlines seen in the predicted clean image. The fine stage noises again
-    to a time between `fine_time[0]` (agreement 1) and `fine_time[1]` (agreement 0), in rounds of `fine_steps`, while
-    the agreement is too low and another round fits; `steering` is how far the guide's gradient moves the predicted
-    image there (0: not at all). Guidance acts at times up to `guidance_until` (1 is noise), away from an avoided layout
+    `adapt_time` on, coarse objects follow the outlines seen in the predicted clean image; with `typical_outlines`, the
+    outlines that such boxes usually hold count beside those, and alone before. The fine stage noises again to a time
+    between `fine_time[0]` (agreement 1) and `fine_time[1]` (agreement 0), in rounds of `fine_steps`, while the
+    agreement is too low and another round fits; `steering` is how far the guide's gradient moves the predicted image
+    there (0: not at all). Guidance acts at times up to `guidance_until` (1 is noise), away from an avoided layout
     always; `guidance_rescale` is how much of the power that it adds is taken away again, band by band. `darkening` is
     how far edited fluid (a widened ventricle) is drawn to the darkest grey around it.
     A repaint goes back `repaint_jumps` times per step so that both sides of the edge harmonise, in as many steps, at
@@ -135,6 +136,7 @@ class Sample(_Section):
     guidance_rescale: Fraction = 1.0
     steering: Fraction = 0.05
     darkening: Fraction = 1.0
+    typical_outlines: bool = True
     repaint_jumps: Annotated[int, Field(ge=0, le=10)] = 0
     repaint_margin_px: Annotated[int, Field(ge=0)] = 2
     batch_size: Positive = 8

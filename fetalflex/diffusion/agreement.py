@@ -10,10 +10,12 @@ from scipy import ndimage
 
 from fetalflex.anatomy.layout import Layout, LayoutObject, Mask, box_mask, mask_box
 from fetalflex.anatomy.ontology import STRUCTURES, structure_index
+from fetalflex.masks.outlines import TypicalOutlines
 from fetalflex.masks.segmenter import largest_part
 
 Pixels = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
+Odds = npt.NDArray[np.float64]
 _CONTRAST_WEIGHT = 0.5
 _MIN_FILL = 0.2
 
@@ -81,38 +83,47 @@ def dice(first: Mask, second: Mask) -> float:
     return 2 * int((first & second).sum()) / total if total else 1.0
 
 
-def adapt(layout: Layout, pixels: Pixels, probabilities: Probabilities) -> Layout:
+def adapt(
+    layout: Layout, pixels: Pixels, probabilities: Probabilities, typical: TypicalOutlines | None = None
+) -> Layout:
     """Return the layout with a mask for each coarse object: its outline in this image, inside its asked box.
 
+    What outlines in such a box usually look like (`typical`) counts beside what is seen, and alone where nothing is.
     Explicit objects (mask, ellipse, polyline) and edited (abnormal) ones are returned untouched: a segmenter that
     knows only normal anatomy would heal an anomaly away. pixels: uint8 [S, S]; probabilities: [K, S, S].
     """
     objects = []
     for item in layout.objects:
         if is_coarse(item) and not item.edited:
-            shape = outline(item, layout.extent, pixels, probabilities[structure_index(item.structure)])
+            usual = None if typical is None else typical.odds(item, layout, pixels.shape[0])
+            shape = outline(item, layout.extent, pixels, probabilities[structure_index(item.structure)], usual)
             objects.append(item if shape is None else replace(item, mask=shape))
         else:
             objects.append(item)
     return replace(layout, objects=tuple(objects))
 
 
-def outline(item: LayoutObject, extent: float, pixels: Pixels, chance: Probabilities) -> Mask | None:
-    """Return a coarse object's mask bool [S, S] inside its box, or None where the image does not show one.
+def outline(
+    item: LayoutObject, extent: float, pixels: Pixels, chance: Probabilities, usual: Odds | None = None
+) -> Mask | None:
+    """Return a coarse object's mask bool [S, S] inside its box, or None where nothing tells its shape.
 
     The segmenter's log-odds, plus half of the log-likelihood ratio of the grey levels inside and outside its first
-    guess. The grey levels count only where their contrast has the sign that the structure's echogenicity demands:
-    fluid must be darker than what surrounds it.
+    guess, plus the log-odds of the usual outline, [S, S], where it is known: alone where the image shows none. The grey
+    levels count only where their contrast has the sign that the structure's echogenicity demands: fluid must be darker
+    than what surrounds it.
     """
     size = pixels.shape[0]
     box = box_mask(item.box, extent, size)
     guess = largest_part((chance > 0.5) & box)
-    if guess.sum() < _MIN_FILL * box.sum():
-        return None
-    odds = np.clip(chance, 0.05, 0.95)
-    odds = np.log(odds / (1 - odds)) + _CONTRAST_WEIGHT * _contrast(item.structure, pixels, guess, box & ~guess)
-    shape = largest_part((ndimage.gaussian_filter(odds, 0.5) > 0) & box)
-    return shape if shape.sum() >= _MIN_FILL * box.sum() else None
+    if guess.sum() >= _MIN_FILL * box.sum():
+        odds = np.clip(chance, 0.05, 0.95)
+        odds = np.log(odds / (1 - odds)) + _CONTRAST_WEIGHT * _contrast(item.structure, pixels, guess, box & ~guess)
+        odds = ndimage.gaussian_filter(odds, 0.5)
+        shape = largest_part((odds + (0 if usual is None else usual) > 0) & box)
+        if shape.sum() >= _MIN_FILL * box.sum():
+            return shape
+    return usual > 0 if usual is not None and (usual > 0).any() else None
 
 
 def _contrast(structure: str, pixels: Pixels, inside: Mask, outside: Mask) -> npt.NDArray[np.float64]:

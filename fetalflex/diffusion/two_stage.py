@@ -165,7 +165,7 @@ class _Sampler:
                 chances = self.guide.predict(pixels)
                 for row, i in enumerate(chunk):
                     score = agreement(chances[row], batch[row].layout, self.guide.trained)
-                    adapted = adapt(batch[row].layout, pixels[row], chances[row])
+                    adapted = self._adapt(batch[row].layout, pixels[row], chances[row])
                     states[i] = _State(
                         batch[row], regions[row], pixels[row], pixels[row], adapted, spent, score, score
                     )  # fmt: skip
@@ -195,7 +195,7 @@ class _Sampler:
         count = self.params.coarse_steps
         times, layouts = time_grid(count), [r.layout for r in batch]
         early = int((times >= self.params.adapt_time).sum())
-        field, x, clean = self._field(batch, layouts), self._noise(batch, "coarse"), None
+        field, x, clean = self._field(batch, self._outlined(batch)), self._noise(batch, "coarse"), None
         # The last step's own velocity predicts the clean image: looking at it costs no evaluation.
         for step in euler_steps(field, x, times[:early]):
             x, clean = step.x, step.clean
@@ -203,7 +203,7 @@ class _Sampler:
         if clean is not None and early < len(times) and any(is_coarse(o) for r in layouts for o in r.objects):
             pixels = to_pixels(self.denoiser.decode(clean))
             chances = self.guide.predict(pixels)
-            field = self._field(batch, [adapt(*seen) for seen in zip(layouts, pixels, chances, strict=True)])
+            field = self._field(batch, [self._adapt(*seen) for seen in zip(layouts, pixels, chances, strict=True)])
         for step in euler_steps(field, x, times[early - 1 :]):
             x = step.x
             yield step, count
@@ -215,7 +215,7 @@ class _Sampler:
         jumps = self.params.repaint_jumps
         steps = repaint_steps(self.params.coarse_steps, jumps, self.params.budget)
         cost, canvas = repaint_cost(steps, jumps), self._canvas(batch, regions)
-        field, x = self._field(batch, [r.layout for r in batch]), canvas.reference
+        field, x = self._field(batch, self._outlined(batch)), canvas.reference
         for step in repainting(field, canvas, time_grid(steps), jumps, lambda what, k: self._noise(batch, what, k)):
             x = step.x
             yield step, cost
@@ -271,7 +271,15 @@ class _Sampler:
         spent = replace(state, rounds=state.rounds + 1, evaluations=state.evaluations + self.params.fine_steps)
         if not score > state.agreement:
             return spent
-        return replace(spent, image=pixels, agreement=score, adapted=adapt(layout, pixels, chances))
+        return replace(spent, image=pixels, agreement=score, adapted=self._adapt(layout, pixels, chances))
+
+    def _outlined(self, batch: list[SampleRequest]) -> list[Layout]:
+        """Return what is asked of the first steps, when no image shows an outline yet."""
+        layouts, size = [r.layout for r in batch], self.generator.size
+        return [self.guide.outlines.drawn(a, size) for a in layouts] if self.params.typical_outlines else layouts
+
+    def _adapt(self, layout: Layout, pixels: Pixels, chances: npt.NDArray[np.float32]) -> Layout:
+        return adapt(layout, pixels, chances, self.guide.outlines if self.params.typical_outlines else None)
 
     def _field(self, batch: list[SampleRequest], layouts: list[Layout]) -> Velocity:
         params = self.params

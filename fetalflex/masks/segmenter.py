@@ -19,6 +19,7 @@ from fetalflex.anatomy.ontology import PLANES, STRUCTURE_NAMES
 from fetalflex.dataset import ABSENT, EXPERT, PREDICTED, Cases
 from fetalflex.errors import ModelError
 from fetalflex.imports import import_monai
+from fetalflex.masks.outlines import TypicalOutlines
 from fetalflex.model.batches import (
     Moves,
     Pictures,
@@ -45,7 +46,8 @@ _BATCH, _LEVELS, _WARMUP = 8, 4, 20
 class Segmenter(nn.Module):
     """K independent outputs, so that structures may overlap (a ventricle lies in the head).
 
-    `trained` names the structures that its training cases showed: what it says of others means nothing.
+    `trained` names the structures that its training cases showed: what it says of others means nothing. `outlines`:
+    what the experts' outlines among them usually look like.
     """
 
     def __init__(self, channels: tuple[int, ...], trained: tuple[str, ...], role: Role) -> None:
@@ -60,6 +62,7 @@ class Segmenter(nn.Module):
         )  # fmt: skip
         # Most pixels belong to no structure: starting near 2 % keeps small ones from being drowned at first.
         nn.init.constant_(self.net.final_conv.bias, -4.0)
+        self.outlines = TypicalOutlines()
 
     def forward(self, signal: Tensor) -> Tensor:
         """Return logits [B, K, S, S] for images [B, 1, S, S] in [-1, 1]."""
@@ -136,7 +139,9 @@ def train_segmenter(cases: Cases, params: Masks, run: SegmenterRun) -> Iterator[
     shown = np.isin(cases.sources, (EXPERT, PREDICTED))
     trained = tuple(name for k, name in enumerate(STRUCTURE_NAMES) if shown[:, k].any())
     with first_weights(seed):
-        segmenter = Segmenter(params.channels, trained, run.role).to(run.device)
+        segmenter = Segmenter(params.channels, trained, run.role)
+    segmenter.outlines.fit(cases)
+    segmenter.to(run.device)
     optimizer = torch.optim.AdamW(segmenter.parameters(), lr=params.learning_rate, weight_decay=1e-4)
     digest = digest_of(params, role=run.role, seed=run.seed, data=cases_digest(cases))
     plan = Plan(params.steps, params.learning_rate, _WARMUP, params.checkpoint_every, digest, run.state_dir)

@@ -5,6 +5,7 @@ from fetalflex.anatomy.layout import Layout, LayoutObject, box_mask, mask_box
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES, structure_index
 from fetalflex.anatomy.shapes import Ellipse, Polyline
 from fetalflex.diffusion.agreement import adapt, agreement, agreements, dice, largest_parts, outline
+from fetalflex.masks.outlines import LEAST_CASES, TypicalOutlines
 from tests.fetalflex import tiny
 
 HEAD, CSP = structure_index("head"), structure_index("csp")
@@ -53,6 +54,36 @@ def test_box_becomes_the_outline_seen_inside_it() -> None:
 def test_box_stays_a_box_where_nothing_is_seen() -> None:
     adapted = adapt(tiny.layout(boxed=True), tiny.cases(1).images[0], seen())
     assert all(o.mask is None for o in adapted.objects)
+
+
+def usual() -> TypicalOutlines:
+    outlines = TypicalOutlines()
+    outlines.fit(tiny.cases(LEAST_CASES))
+    return outlines
+
+
+def test_the_usual_outline_stands_where_nothing_is_seen() -> None:
+    asked, typical = tiny.layout(boxed=True), usual()
+    adapted = adapt(asked, tiny.cases(1).images[0], seen(), typical)
+    assert adapted.to_json() == typical.drawn(asked, tiny.SIZE).to_json()
+    assert dice(adapted.objects[0].mask, tiny.ellipse(16, 16, 10, 7)) > 0.95
+
+
+def test_what_is_seen_and_what_is_usual_both_shape_an_outline() -> None:
+    asked, typical = tiny.layout(boxed=True), usual()
+    box = asked.objects[0].box
+    corner, blank = box_mask(box, 64.0, tiny.SIZE), np.full((tiny.SIZE, tiny.SIZE), 90, np.uint8)
+    whole = seen(head=corner)  # a segmenter that takes the whole box for the head
+    alone = adapt(asked, blank, whole).objects[0].mask
+    both = adapt(asked, blank, whole, typical).objects[0].mask
+    expected = typical.drawn(asked, tiny.SIZE).objects[0].mask
+    assert dice(alone, corner) > 0.98
+    assert dice(both, corner) < dice(alone, corner), "the corners of a box are no head, whoever says so"
+    assert dice(both, expected) > dice(alone, expected)
+    slit = tiny.ellipse(16, 16, 10, 4)
+    unsure = np.where(slit, 0.95, 0.05).astype(np.float32) * np.ones((len(STRUCTURE_NAMES), 1, 1), np.float32)
+    narrow = adapt(asked, blank, unsure, typical).objects[0].mask
+    assert dice(narrow, slit) > dice(expected, slit), "what is seen clearly counts"
 
 
 def test_dark_fluid_pulls_the_outline_and_bright_fluid_does_not() -> None:

@@ -1,5 +1,6 @@
 import re
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from fetalflex.diffusion.objective import Velocity
 from fetalflex.diffusion.repaint import grow
 from fetalflex.diffusion.two_stage import SampleRequest, SampleResult, sample_images
 from fetalflex.errors import LayoutError, ModelError
+from fetalflex.masks.outlines import LEAST_CASES
 from fetalflex.model.denoiser import Denoiser
 from fetalflex.model.generator import Generator
 from fetalflex.params import Sample
@@ -160,6 +162,28 @@ def test_explicit_masks_and_edited_objects_are_never_adapted() -> None:
         for before, after in zip(layout.objects, adapted.objects, strict=True):
             if before.mask is not None or before.edited or before.shape is not None:
                 assert after is before
+
+
+def test_boxes_begin_as_the_outlines_that_they_usually_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    guide, asked = deepcopy(tiny.segmenter()), []
+    guide.outlines.fit(tiny.cases(LEAST_CASES))
+
+    def noted(codes: Codes, layouts: Sequence[Layout], *args: object) -> Velocity:
+        asked.append(list(layouts))
+        return guided(codes, layouts, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(two_stage, "guided", noted)
+    boxed = tiny.layout(boxed=True)
+    region = tiny.ellipse(16, 16, 4, 4)
+    for request in (SampleRequest("a", boxed), SampleRequest("a", boxed, REFERENCE, region)):
+        for typical in (True, False):
+            asked.clear()
+            params = tiny.SAMPLE.model_copy(update={"agreement": 0.0, "adapt_time": 0.0, "typical_outlines": typical})
+            result = sample_images(tiny.generator(), guide, [request], params, seed=5)[0]
+            expected = guide.outlines.drawn(boxed, tiny.SIZE) if typical else boxed
+            assert asked[0][0].to_json() == expected.to_json()
+            assert boxed.to_json() != guide.outlines.drawn(boxed, tiny.SIZE).to_json()
+            assert [o.box for o in result.adapted.objects] == [o.box for o in boxed.objects]
 
 
 def test_coarse_objects_follow_the_predicted_clean_image(monkeypatch: pytest.MonkeyPatch) -> None:
