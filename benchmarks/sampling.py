@@ -278,13 +278,15 @@ def measure_stages(world: World, variants: Sequence[str], *, brief: bool) -> Non
 
 
 def measure_boxes(world: World) -> None:
-    """Masks asked, and only their boxes, with outlines adapted early, late and not at all; Dice against the masks."""
+    """Masks asked, and only their boxes, with outlines typical, adapted early, late and not; Dice against the masks."""
     boxed = [replace(r, layout=r.layout.boxes_only()) for r in world.requests()]
-    late = world.params.model_copy(update={"adapt_time": 0.0})
+    plain = world.params.model_copy(update={"typical_outlines": False})
+    late = plain.model_copy(update={"adapt_time": 0.0})
     one = late.model_copy(update={"coarse_steps": late.budget, "agreement": 0.0})
     arms = {
         "masks": run_arm(world, "stages", world.requests(), world.params),
         "boxes": run_arm(world, "boxes", boxed, world.params),
+        "boxes, without typical outlines": run_arm(world, "boxes", boxed, plain),
         "boxes, adapted after the coarse stage": run_arm(world, "boxes", boxed, late),
         "boxes, one stage, never adapted": run_arm(world, "boxes", boxed, one),
     }
