@@ -24,7 +24,7 @@ from fetalflex.anatomy.layout import Layout, rasterize
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES, structure_index
 from fetalflex.dataset import EXPERT, Cases, marked_share
 from fetalflex.diffusion.guidance import Codes, guided, steered, wanted
-from fetalflex.diffusion.solver import adams, euler, heun, noise, time_grid
+from fetalflex.diffusion.solver import euler, heun, multistep, noise, time_grid
 from fetalflex.diffusion.two_stage import SampleRequest, sample_images
 from fetalflex.masks.segmenter import Segmenter
 from fetalflex.model.batches import to_pixels
@@ -39,9 +39,9 @@ from tasks.cases import patient_names, read_cases
 
 SEED, DRAWS = 7, 1000
 SHOWN = ("head", "csp", "lateral-ventricle")
-USED = ("budget", "coarse_steps", "adapt_time", "fine_steps", "fine_time", "agreement", "guidance", "guidance_until",
-        "guidance_rescale", "steering", "darkening", "typical_outlines", "repaint_jumps", "repaint_margin_px",
-        "batch_size")  # fmt: skip
+USED = ("budget", "coarse_steps", "adapt_time", "fine_steps", "fine_time", "solver", "agreement", "guidance",
+        "guidance_until", "guidance_rescale", "steering", "darkening", "typical_outlines", "repaint_jumps",
+        "repaint_margin_px", "batch_size")  # fmt: skip
 Floats = np.ndarray
 
 
@@ -145,7 +145,7 @@ def run_plain(world: World, name: str, steps: int, solver: str, steering: float 
                 x = euler(field, x, times[: strong + 1])
                 x = euler(steered(field, world.guide, aim, steering), x, times[strong:weak])
                 times = times[weak - 1 :]
-            made = to_pixels({"euler": euler, "adams": adams, "heun": heun}[solver](field, x, times))
+            made = to_pixels({"euler": euler, "multistep": multistep, "heun": heun}[solver](field, x, times))
             images.append(made[: len(requests[first : first + 8])])
         n, cost = len(requests), 2 * steps - 1 if solver == "heun" else steps
         save(
@@ -304,7 +304,7 @@ def main() -> None:
     parser.add_argument("--variant", action="append", default=[], help="stages: 'NAME key=value ...', one more arm")
     parser.add_argument("--brief", action="store_true", help="stages: the two arms alone")
     parser.add_argument("--seed", type=int, default=SEED, help="of the noise")
-    parser.add_argument("--solvers", nargs="*", default=["euler"], choices=("euler", "adams", "heun"), help="steps")
+    parser.add_argument("--solvers", nargs="*", default=["euler"], choices=("euler", "multistep", "heun"), help="steps")
     parser.add_argument("--jumps", type=int, nargs="*", default=[0, 1, 2, 4])
     parser.add_argument("--rounds", type=int, default=5, help="speed: how often the two sides are timed by turns")
     chosen = parser.parse_args()

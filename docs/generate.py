@@ -108,6 +108,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "guidance_until": "the latest time (1 is noise) at which guidance acts, but away from an avoided layout",
         "guidance_rescale": "how much of the power that guidance adds is taken away again, band by band; 0: nothing",
         "steering": "how far the guide's gradient moves the predicted image in the fine stage; 0: not at all",
+        "solver": "`euler`, or `multistep`: DPM-Solver++ 2M, of second order at as many evaluations",
         "typical_outlines": "whether what such a box usually holds tells an outline, at first alone",
         "darkening": "how far edited fluid is drawn to the darkest grey around it; 0: not at all",
         "repaint_jumps": "resampling jumps per step of a repaint",

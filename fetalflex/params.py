@@ -107,6 +107,7 @@ class Sample(_Section):
     there (0: not at all). Guidance acts at times up to `guidance_until` (1 is noise), away from an avoided layout
     always; `guidance_rescale` is how much of the power that it adds is taken away again, band by band. `darkening` is
     how far edited fluid (a widened ventricle) is drawn to the darkest grey around it.
+    `solver`: Euler's steps, or those of a second-order method at the same number of evaluations.
     A repaint goes back `repaint_jumps` times per step so that both sides of the edge harmonise, in as many steps, at
     most `coarse_steps`, as fit; the region that it may change is the asked one, grown by `repaint_margin_px`, over
     which it is blended with the reference.
@@ -130,6 +131,7 @@ class Sample(_Section):
     adapt_time: Fraction = 0.5
     fine_steps: Positive = 4
     fine_time: tuple[Fraction, Fraction] = (0.3, 0.7)
+    solver: Literal["euler", "multistep"] = "multistep"
     agreement: Fraction = 0.85
     guidance: Annotated[float, Field(ge=0, le=10)] = 2.5
     guidance_until: Fraction = 0.6

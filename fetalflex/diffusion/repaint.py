@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fetalflex.anatomy.layout import Mask
 from fetalflex.diffusion.objective import Velocity, clean_estimate, interpolate
-from fetalflex.diffusion.solver import Step
+from fetalflex.diffusion.solver import Solver, Step, euler_steps
 
 Pixels = npt.NDArray[np.uint8]
 Draw = Callable[[str, int], Tensor]
@@ -50,10 +50,13 @@ def repaint(model: Velocity, canvas: Canvas, times: Tensor, jumps: int, draw: Dr
     return x
 
 
-def repainting(model: Velocity, canvas: Canvas, times: Tensor, jumps: int, draw: Draw) -> Iterator[Step]:
-    """Generate inside the region by Euler steps over times [T], with `jumps` resampling jumps per step.
+def repainting(
+    model: Velocity, canvas: Canvas, times: Tensor, jumps: int, draw: Draw, solver: Solver = euler_steps
+) -> Iterator[Step]:
+    """Generate inside the region over times [T], with `jumps` resampling jumps per step.
 
-    At every time the outside is the reference noised to that time. A jump noises the step's result back, inside and
+    Without jumps by the steps of `solver`, with them by Euler's: after a jump there is no path behind to go on from. At
+    every time the outside is the reference noised to that time. A jump noises the step's result back, inside and
     outside alike, and takes the step again, so that both sides of the edge harmonise. `repaint_cost` evaluations;
     every one is yielded, with x as it is after it.
 
@@ -70,6 +73,13 @@ def repainting(model: Velocity, canvas: Canvas, times: Tensor, jumps: int, draw:
 
     outside = draw("outside", 0)
     x = interpolate(canvas.reference, merge(draw("start", 0), outside, canvas.region), at(times[0]))
+    if not jumps:
+
+        def keep(x: Tensor, t: Tensor) -> Tensor:
+            return merge(x, interpolate(canvas.reference, outside, t), canvas.region)
+
+        yield from solver(model, x, times, keep)
+        return
     for index, (now, then) in enumerate(pairwise(times.unbind(0))):
         for jump in range(jumps + 1):
             slope = model(x, at(now))

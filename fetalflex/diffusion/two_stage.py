@@ -23,7 +23,7 @@ from fetalflex.diffusion.echogenicity import anechoic, fluid_regions
 from fetalflex.diffusion.guidance import Codes, guided, steered, wanted
 from fetalflex.diffusion.objective import Velocity, interpolate
 from fetalflex.diffusion.repaint import Canvas, compose, grow, merge, repaint_cost, repaint_steps, repainting
-from fetalflex.diffusion.solver import Step, euler_steps, noise, time_grid, time_grids
+from fetalflex.diffusion.solver import SOLVERS, Keep, Step, noise, time_grid, time_grids
 from fetalflex.errors import LayoutError, ModelError
 from fetalflex.masks.segmenter import Segmenter
 from fetalflex.model.batches import to_pixels, to_signal
@@ -145,6 +145,16 @@ class _State:
         )  # fmt: skip
 
 
+class _Field:
+    """A velocity that may be exchanged between two steps of one path."""
+
+    def __init__(self, velocity: Velocity) -> None:
+        self.velocity = velocity
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.velocity(x, t)
+
+
 class _Sampler:
     def __init__(self, generator: Generator, guide: Segmenter, params: Sample, seed: int) -> None:
         self.generator, self.guide, self.params, self.seed = generator, guide, params, seed
@@ -194,18 +204,17 @@ class _Sampler:
         """Integrate from noise; from `adapt_time` on under the outlines that the predicted clean image shows."""
         count = self.params.coarse_steps
         times, layouts = time_grid(count), [r.layout for r in batch]
-        early = int((times >= self.params.adapt_time).sum())
-        field, x, clean = self._field(batch, self._outlined(batch)), self._noise(batch, "coarse"), None
-        # The last step's own velocity predicts the clean image: looking at it costs no evaluation.
-        for step in euler_steps(field, x, times[:early]):
-            x, clean = step.x, step.clean
-            yield step, count
-        if clean is not None and early < len(times) and any(is_coarse(o) for r in layouts for o in r.objects):
-            pixels = to_pixels(self.denoiser.decode(clean))
-            chances = self.guide.predict(pixels)
-            field = self._field(batch, [self._adapt(*seen) for seen in zip(layouts, pixels, chances, strict=True)])
-        for step in euler_steps(field, x, times[early - 1 :]):
+        early = int((times >= self.params.adapt_time).sum()) - 1
+        coarse = any(is_coarse(o) for layout in layouts for o in layout.objects)
+        field, x = _Field(self._field(batch, self._outlined(batch))), self._noise(batch, "coarse")
+        for done, step in enumerate(self._solve(field, x, times), 1):
             x = step.x
+            # The step's own velocity predicts the clean image: looking at it costs no evaluation.
+            if done == early < count and coarse:
+                pixels = to_pixels(self.denoiser.decode(step.clean))
+                chances = self.guide.predict(pixels)
+                seen = [self._adapt(*parts) for parts in zip(layouts, pixels, chances, strict=True)]
+                field.velocity = self._field(batch, seen)
             yield step, count
         return x, count
 
@@ -216,7 +225,9 @@ class _Sampler:
         steps = repaint_steps(self.params.coarse_steps, jumps, self.params.budget)
         cost, canvas = repaint_cost(steps, jumps), self._canvas(batch, regions)
         field, x = self._field(batch, self._outlined(batch)), canvas.reference
-        for step in repainting(field, canvas, time_grid(steps), jumps, lambda what, k: self._noise(batch, what, k)):
+        for step in repainting(
+            field, canvas, time_grid(steps), jumps, lambda what, k: self._noise(batch, what, k), self._solve
+        ):
             x = step.x
             yield step, cost
         return x, cost
@@ -252,17 +263,22 @@ class _Sampler:
             return merge(x, interpolate(canvas.reference, fresh, t), canvas.region)
 
         x = interpolate(clean, fresh, starts.to(self.device))
-        times, field = time_grids(count, starts), self._field(batch, layouts)
-        if self.params.steering:
+        plain = self._field(batch, layouts)
+        field = _Field(plain)
+        if self.params.steering and count > 1:
             aim = wanted(layouts, self.guide.trained, self.generator.size)
-            for step in euler_steps(steered(field, self.guide, aim, self.params.steering), x, times[:-1], keep):
-                x = step.x
-                yield step, count
-            times = times[-2:]  # the denoiser alone takes the last step: no trace of the gradient is left in the image
-        for step in euler_steps(field, x, times, keep):
+            field.velocity = steered(plain, self.guide, aim, self.params.steering)
+        for done, step in enumerate(self._solve(field, x, time_grids(count, starts), keep), 1):
             x = step.x
+            if done == count - 1:
+                field.velocity = (
+                    plain  # the denoiser alone takes the last step: no trace of the gradient is left in the image
+                )
             yield step, count
         return x, count
+
+    def _solve(self, field: Velocity, x: Tensor, times: Tensor, keep: Keep | None = None) -> Iterator[Step]:
+        return SOLVERS[self.params.solver](field, x, times, keep)
 
     def _better(self, state: _State, pixels: Pixels, chances: npt.NDArray[np.float32]) -> _State:
         """Return the state after a round; one that made things worse costs its evaluations and changes nothing else."""
