@@ -271,9 +271,8 @@ class _Sampler:
         for done, step in enumerate(self._solve(field, x, time_grids(count, starts), keep), 1):
             x = step.x
             if done == count - 1:
-                field.velocity = (
-                    plain  # the denoiser alone takes the last step: no trace of the gradient is left in the image
-                )
+                # The denoiser alone takes the last step: no trace of the gradient is left in the image.
+                field.velocity = plain
             yield step, count
         return x, count
 
