@@ -34,7 +34,7 @@ from fetalflex.params import Params
 WARM, TIMED, MARGIN = 8, 24, 1.05
 # Two stages with the whole budget; from the same noise one stage of as many evaluations, of 12, of 12 without guidance,
 # of 12 for boxes, of many.
-SAMPLE = {"guidance": 2.5, "agreement": 1.0, "batch_size": 60}
+SAMPLE = {"agreement": 1.0, "batch_size": 60}
 VARIANTS = {
     "one": {"coarse_steps": 20, "agreement": 0.0},
     "twelve": {"agreement": 0.0},

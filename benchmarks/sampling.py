@@ -309,7 +309,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="speed: how often the two sides are timed by turns")
     chosen = parser.parse_args()
     update = {k: YAML(typ="safe").load(v) for k, v in (item.split("=") for item in chosen.set)}
-    params = Sample.model_validate_json(Sample().model_copy(update={"guidance": 2.5, **update}).model_dump_json())
+    params = Sample.model_validate_json(Sample().model_copy(update=update).model_dump_json())
     world = replace(load_world(chosen.workspace, chosen.keep, chosen.images, params), seed=chosen.seed)
     judge_real = columns(judged(world, world.cases.images))
     print(

@@ -131,12 +131,12 @@ class Sample(_Section):
     adapt_time: Fraction = 0.5
     fine_steps: Positive = 4
     fine_time: tuple[Fraction, Fraction] = (0.3, 0.7)
-    solver: Literal["euler", "multistep"] = "multistep"
+    solver: Literal["euler", "multistep"] = "euler"
     agreement: Fraction = 0.85
-    guidance: Annotated[float, Field(ge=0, le=10)] = 2.5
+    guidance: Annotated[float, Field(ge=0, le=10)] = 2.0
     guidance_until: Fraction = 0.6
     guidance_rescale: Fraction = 1.0
-    steering: Fraction = 0.05
+    steering: Fraction = 0.08
     darkening: Fraction = 1.0
     typical_outlines: bool = True
     repaint_jumps: Annotated[int, Field(ge=0, le=10)] = 0
