@@ -4,8 +4,8 @@ from pathlib import Path
 
 from fetalflex.artifacts import tree_sha256
 from fetalflex.params import Params
+from fetalflex.quality.features.places import FOLDER, HUB
 
-FOLDER, HUB = "folder:", "hub:"
 NONE = "none"
 
 

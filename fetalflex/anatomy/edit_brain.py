@@ -30,7 +30,7 @@ _CYST_SHAPE = 0.75  # a cyst's short diameter over its long one, at most
 def ventricle_width(layout: Layout, setting: Setting) -> float:
     """Return the atrial width in mm; of a ventricle known by its box, the short side."""
     ventricle = layout.find("lateral-ventricle")
-    if ventricle is not None and ventricle.mask is None and ventricle.shape is None:
+    if ventricle is not None and ventricle.is_box:
         x0, y0, x1, y1 = ventricle.box
         return min(x1 - x0, y1 - y0) * setting.millimetres
     return atrial_width(region_of(layout, "lateral-ventricle"), layout.extent) * setting.millimetres
@@ -53,7 +53,7 @@ def widen_ventricle(layout: Layout, severity: float, setting: Setting, rng: np.r
 def skull_room(layout: Layout, head: LayoutObject) -> Mask:
     """Return where things in the head may be: the head less its skull (3 % of its short diameter)."""
     size = grid_size(layout)
-    if head.mask is None and head.shape is None:
+    if head.is_box:
         x0, y0, x1, y1 = head.box
         centres = (np.arange(size) + 0.5) * layout.extent / size
         dx, dy = (centres - (x0 + x1) / 2) / ((x1 - x0) / 2), (centres - (y0 + y1) / 2) / ((y1 - y0) / 2)

@@ -141,7 +141,7 @@ def join_ventricles(layout: Layout, severity: float, setting: Setting) -> Layout
     left, right = layout.find("left-ventricle"), layout.find("right-ventricle")
     if left is None or right is None:
         raise AnomalyError("single-ventricle: the layout lacks a ventricle")
-    if all(o.mask is None and o.shape is None for o in (left, right)):
+    if all(o.is_box for o in (left, right)):
         boxes = (left.box, right.box)
         box = (*(min(b[i] for b in boxes) for i in (0, 1)), *(max(b[i] for b in boxes) for i in (2, 3)))
         return layout.without("right-ventricle").replaced(replace(left, box=box, edited=True))  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from fetalflex.errors import AnomalyError
 def femur_length(layout: Layout) -> float:
     """Return the femur's length in layout units: along its arc; of a box, the diagonal."""
     femur = layout.find("femur")
-    if femur is not None and femur.mask is None and femur.shape is None:
+    if femur is not None and femur.is_box:
         return ellipse_length(layout)
     return arc(region_of(layout, "femur"), layout.extent)[0]
 
@@ -36,7 +36,7 @@ def shorten_femur(layout: Layout, severity: float, setting: Setting) -> Layout:
         )
     mask = region_of(layout, "femur")
     axes, centre = principal_axes(mask), centroid(mask, layout.extent)
-    if femur.mask is None and femur.shape is None:  # a box does not tell its bone's direction: both sides shrink
+    if femur.is_box:  # a box does not tell its bone's direction: both sides shrink
         return layout.replaced(moved(femur, layout.extent, wanted / before * np.eye(2), centre, np.zeros(2)))
 
     def shorter(factor: float) -> Layout:
@@ -54,7 +54,7 @@ def femur_angle(layout: Layout, setting: Setting) -> float:  # noqa: ARG001 - an
 def bend_femur(layout: Layout, severity: float, setting: Setting) -> Layout:  # noqa: ARG001 - as above
     """Bend the femur to an arc of that angle (degrees), of its own length, to the side where it bends already."""
     femur = _femur(layout, "bowed-femur")
-    if femur.mask is None and femur.shape is None:
+    if femur.is_box:
         raise AnomalyError("bowed-femur: a box cannot be bent; expected the femur's mask, ellipse or polyline")
     mask = region_of(layout, "femur")
     now = bow_angle(mask, layout.extent)
@@ -119,7 +119,7 @@ def split_lip(layout: Layout, severity: float, setting: Setting) -> Layout:
     lip = layout.find("upper-lip")
     if lip is None:
         raise AnomalyError("cleft-lip: the layout lacks its upper-lip")
-    if lip.mask is None and lip.shape is None:
+    if lip.is_box:
         raise AnomalyError("cleft-lip: a box cannot be split; expected the upper lip's mask, ellipse or polyline")
     mask = region_of(layout, "upper-lip")
     if gap(mask, layout.extent):

@@ -61,7 +61,7 @@ def short_diameter(layout: Layout) -> float:
     head = layout.find("head")
     if head is None:
         raise AnomalyError("the layout has no head; expected one to know its size")
-    if head.mask is None and head.shape is None:
+    if head.is_box:
         x0, y0, x1, y1 = head.box
         return min(x1 - x0, y1 - y0)
     return ellipse_diameters(region_of(layout, "head"), layout.extent)[1]
@@ -72,7 +72,7 @@ def ellipse_length(layout: Layout) -> float:
     femur = layout.find("femur")
     if femur is None:
         raise AnomalyError("the layout has no femur; expected one to know its size")
-    if femur.mask is None and femur.shape is None:
+    if femur.is_box:
         return float(np.hypot(femur.box[2] - femur.box[0], femur.box[3] - femur.box[1]))
     return ellipse_diameters(region_of(layout, "femur"), layout.extent)[0] / 4 * float(np.sqrt(12))
 

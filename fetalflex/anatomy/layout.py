@@ -41,6 +41,11 @@ class LayoutObject:
         """Return the object of a shape, with its box."""
         return LayoutObject(structure, shape.bounds(), None, edited, shape)
 
+    @property
+    def is_box(self) -> bool:
+        """Whether the object is asked for by its box alone; a mask, an ellipse and a polyline are explicit."""
+        return self.mask is None and self.shape is None
+
     def draw(self, extent: float, size: int) -> Mask:
         """Return bool [size, size]: the mask, else the shape, else the box. What is too small is drawn as its box."""
         drawn = None
@@ -198,7 +203,7 @@ def rasterize(layout: Layout, size: int) -> LayoutMaps:
                 [np.minimum(boxes[index], fractions)[:2], np.maximum(boxes[index], fractions)[2:]]
             )
         maps[index] = np.maximum(maps[index], filled)
-        kinds[index] = max(int(kinds[index]), 1 if item.mask is None and item.shape is None else 2)
+        kinds[index] = max(int(kinds[index]), 1 if item.is_box else 2)
         boxes[index] = fractions
     absent = np.array([name in layout.absent for name in STRUCTURE_NAMES])
     return LayoutMaps(maps, kinds, boxes, absent)

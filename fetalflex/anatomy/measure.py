@@ -26,7 +26,7 @@ def grid_size(layout: Layout) -> int:
 
 def region(item: LayoutObject, extent: float, size: int) -> Mask:
     """Return an object's region bool [size, size]; one known by its box is taken for the ellipse that fills it."""
-    if item.mask is None and item.shape is None:
+    if item.is_box:
         drawn = inscribed(item.box).draw(extent, size)
         return drawn if drawn.any() else item.draw(extent, size)
     return item.draw(extent, size)

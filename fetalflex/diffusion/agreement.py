@@ -48,15 +48,10 @@ def _overlap(seen: Mask, objects: tuple[LayoutObject, ...], extent: float) -> fl
     drawn = united([item.draw(extent, size) for item in objects], size)
     count = max(len(objects), int(ndimage.label(drawn)[1]))
     parts = largest_parts(seen, count)
-    if all(is_coarse(item) for item in objects):
+    if all(item.is_box for item in objects):
         boxes = [mask_box(part, extent) for part in parts]
         parts = [box_mask(box, extent, size) for box in boxes if box is not None]
     return dice(united(parts, size), drawn)
-
-
-def is_coarse(item: LayoutObject) -> bool:
-    """Return whether an object is asked for by its box alone; a mask, an ellipse and a polyline are explicit."""
-    return item.mask is None and item.shape is None
 
 
 def united(masks: list[Mask], size: int) -> Mask:
@@ -94,7 +89,7 @@ def adapt(
     """
     objects = []
     for item in layout.objects:
-        if is_coarse(item) and not item.edited:
+        if item.is_box and not item.edited:
             usual = None if typical is None else typical.odds(item, layout, pixels.shape[0])
             shape = outline(item, layout.extent, pixels, probabilities[structure_index(item.structure)], usual)
             objects.append(item if shape is None else replace(item, mask=shape))

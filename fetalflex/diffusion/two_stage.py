@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
 from fetalflex.anatomy.layout import Layout, Mask
-from fetalflex.diffusion.agreement import adapt, agreement, is_coarse
+from fetalflex.diffusion.agreement import adapt, agreement
 from fetalflex.diffusion.echogenicity import anechoic, fluid_regions
 from fetalflex.diffusion.guidance import Codes, guided, steered, wanted
 from fetalflex.diffusion.objective import Velocity, interpolate
@@ -205,7 +205,7 @@ class _Sampler:
         count = self.params.coarse_steps
         times, layouts = time_grid(count), [r.layout for r in batch]
         early = int((times >= self.params.adapt_time).sum()) - 1
-        coarse = any(is_coarse(o) for layout in layouts for o in layout.objects)
+        coarse = any(o.is_box for layout in layouts for o in layout.objects)
         field, x = _Field(self._field(batch, self._outlined(batch))), self._noise(batch, "coarse")
         for done, step in enumerate(self._solve(field, x, times), 1):
             x = step.x

@@ -95,7 +95,7 @@ class TypicalOutlines(nn.Module):
         objects = []
         for item in layout.objects:
             odds = None
-            if item.mask is None and item.shape is None and not item.edited:
+            if item.is_box and not item.edited:
                 odds = self.odds(item, layout, size)
             objects.append(replace(item, mask=odds > 0) if odds is not None and (odds > 0).any() else item)
         return replace(layout, objects=tuple(objects))

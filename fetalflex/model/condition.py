@@ -210,7 +210,7 @@ def drop_conditions(condition: Condition, chances: Dropping, random: torch.Gener
 
 
 def _one_kind(layout: Layout) -> Layout:
-    bare = {o.structure for o in layout.objects if o.mask is None and o.shape is None}
+    bare = {o.structure for o in layout.objects if o.is_box}
     objects = (replace(o, mask=None, shape=None) if o.structure in bare else o for o in layout.objects)
     return replace(layout, objects=tuple(objects))
 

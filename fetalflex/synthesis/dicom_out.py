@@ -91,7 +91,7 @@ def _boxes(layout: Layout, size: int) -> dict[str, list[PixelBox]]:
     """Return the boxes, in pixels, of all that was asked by its box alone."""
     found: dict[str, list[PixelBox]] = {}
     for item in layout.objects:
-        if item.mask is None and item.shape is None:
+        if item.is_box:
             x0, y0, x1, y1 = (min(max(v * size / layout.extent, 0.0), float(size)) for v in item.box)
             found.setdefault(item.structure, []).append((x0, y0, x1, y1))
     return found
