@@ -9,10 +9,12 @@ patients. What an arm made lies in DIR and is used again. `speed` needs no real 
 
 import argparse
 import hashlib
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,6 +79,16 @@ class Arm:
     evaluations: np.ndarray
     agreement: Floats
     seconds: float
+
+
+def read_changes(items: Sequence[str]) -> dict[str, Any]:
+    """Return `key=value` items, values as YAML, as a dict."""
+    return {k: YAML(typ="safe").load(v) for k, v in (item.split("=") for item in items)}
+
+
+def changed(params: Sample, update: dict[str, Any]) -> Sample:
+    """Return parameters with some replaced; an unknown key or a wrong value is an error."""
+    return Sample.model_validate_json(json.dumps(params.model_dump(mode="json") | update))
 
 
 def load_world(root: Path, keep: Path, count: int, params: Sample) -> World:
@@ -268,12 +280,11 @@ def measure_stages(world: World, variants: Sequence[str], *, brief: bool) -> Non
         arms["two, early stop"] = run_arm(world, "stages", world.requests(), world.params)
     for variant in variants:
         name, *changes = variant.split()
-        update = {k: YAML(typ="safe").load(v) for k, v in (c.split("=") for c in changes)}
+        update = read_changes(changes)
         if "plain" in update:
             arms[name] = run_plain(world, "plain", budget, update["plain"], update.get("steering", 0.0))
         else:
-            params = Sample.model_validate_json(base.model_copy(update=update).model_dump_json())
-            arms[name] = run_arm(world, "stages", world.requests(), params)
+            arms[name] = run_arm(world, "stages", world.requests(), changed(base, update))
     compare(world, arms, "one stage", Distances(world))
 
 
@@ -308,8 +319,7 @@ def main() -> None:
     parser.add_argument("--jumps", type=int, nargs="*", default=[0, 1, 2, 4])
     parser.add_argument("--rounds", type=int, default=5, help="speed: how often the two sides are timed by turns")
     chosen = parser.parse_args()
-    update = {k: YAML(typ="safe").load(v) for k, v in (item.split("=") for item in chosen.set)}
-    params = Sample.model_validate_json(Sample().model_copy(update=update).model_dump_json())
+    params = changed(Sample(), read_changes(chosen.set))
     world = replace(load_world(chosen.workspace, chosen.keep, chosen.images, params), seed=chosen.seed)
     judge_real = columns(judged(world, world.cases.images))
     print(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.sampling import Sample, expert_layout, run_plain
+from benchmarks.sampling import Sample, changed, expert_layout, read_changes, run_plain
 from benchmarks.sampling import World as Models
 from benchmarks.sampling_edits import edge_gradient, seam_ratio
 from fetalflex.dataset import PREDICTED
@@ -54,3 +54,10 @@ def test_one_plain_stage_is_what_sampling_makes_in_one_stage(tmp_path) -> None:
     assert arm.dice.shape == (3, cases.masks.shape[1])
     again = run_plain(models, "plain", 4, "euler")
     assert again.seconds == pytest.approx(arm.seconds)  # taken from what is kept
+
+
+def test_parameters_are_changed_by_name_and_checked() -> None:
+    params = changed(Sample(), read_changes(["guidance=1.5", "typical_outlines=false"]))
+    assert (params.guidance, params.typical_outlines) == (1.5, False)
+    with pytest.raises(ValueError, match="guidence"):
+        changed(Sample(), {"guidence": 1.5})
