@@ -7,8 +7,8 @@ import os
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 # Where others compute beside us, threads that wait for one another spinning take the time that the awaited one needs:
-# a training step of two threads then takes two to three times as long. So they spin for a moment alone, then sleep; on
-# a machine that is ours alone a step takes some hundredths longer. No bit of a result depends on it. (GNU OpenMP's.)
+# a training step of two threads then takes more than twice as long. So they spin for a moment alone, then sleep, which
+# costs nothing where the machine is ours alone. No bit of a result depends on it. (GNU OpenMP's own.)
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 # Nothing is sent anywhere.
 os.environ.setdefault("DO_NOT_TRACK", "1")
