@@ -27,9 +27,8 @@ from fetalflex.anatomy.ontology import STRUCTURE_NAMES, structure_index
 from fetalflex.dataset import EXPERT, Cases, marked_share
 from fetalflex.diffusion.guidance import Codes, guided, steered, wanted
 from fetalflex.diffusion.solver import euler, heun, multistep, noise, time_grid
-from fetalflex.diffusion.two_stage import SampleRequest, sample_images
+from fetalflex.diffusion.two_stage import SampleRequest, decoded, sample_images
 from fetalflex.masks.segmenter import Segmenter
-from fetalflex.model.batches import to_pixels
 from fetalflex.model.generator import Generator
 from fetalflex.params import Params, Sample, parse
 from fetalflex.quality.bootstrap import Interval, mean_interval
@@ -42,8 +41,8 @@ from tasks.cases import patient_names, read_cases
 SEED, DRAWS = 7, 1000
 SHOWN = ("head", "csp", "lateral-ventricle")
 USED = ("budget", "coarse_steps", "adapt_time", "fine_steps", "fine_time", "solver", "agreement", "guidance",
-        "guidance_until", "guidance_rescale", "steering", "darkening", "typical_outlines", "repaint_jumps",
-        "repaint_margin_px", "batch_size")  # fmt: skip
+        "guidance_until", "guidance_rescale", "steering", "darkening", "typical_outlines", "remove_checkerboard",
+        "repaint_jumps", "repaint_margin_px", "batch_size")  # fmt: skip
 Floats = np.ndarray
 
 
@@ -138,7 +137,7 @@ def run_plain(world: World, name: str, steps: int, solver: str, steering: float 
         world,
         name,
         f"{steps} {solver} {steering} {world.params.guidance} {world.params.guidance_until} "
-        f"{world.params.guidance_rescale}",
+        f"{world.params.guidance_rescale} {world.params.remove_checkerboard}",
         requests,
     )
     if not path.exists():
@@ -157,7 +156,8 @@ def run_plain(world: World, name: str, steps: int, solver: str, steering: float 
                 x = euler(field, x, times[: strong + 1])
                 x = euler(steered(field, world.guide, aim, steering), x, times[strong:weak])
                 times = times[weak - 1 :]
-            made = to_pixels({"euler": euler, "multistep": multistep, "heun": heun}[solver](field, x, times))
+            x = {"euler": euler, "multistep": multistep, "heun": heun}[solver](field, x, times)
+            made = decoded(world.generator.denoiser, x, world.params)
             images.append(made[: len(requests[first : first + 8])])
         n, cost = len(requests), 2 * steps - 1 if solver == "heun" else steps
         save(

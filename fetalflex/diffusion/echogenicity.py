@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fetalflex.anatomy.layout import Layout, Mask
 from fetalflex.anatomy.ontology import structure
+from fetalflex.diffusion.checkerboard import plain
 from fetalflex.diffusion.objective import Velocity, clean_estimate
 
 EARLY = 0.95  # at earlier times the clean estimate shows no surroundings yet
@@ -62,23 +63,16 @@ def anechoic(field: Velocity, regions: Tensor, strength: float, patch: int = 1) 
     def darkened(x: Tensor, t: Tensor) -> Tensor:
         v = field(x, t)
         clean = clean_estimate(x, v, t)
-        dark, plain = (when[:, None, None, None] for when in (t <= EARLY, (t <= PLAIN) & (patch > 1)))
-        woven = torch.where(plain, clean - _plain(clean, patch), 0.0)
+        dark, even = (when[:, None, None, None] for when in (t <= EARLY, (t <= PLAIN) & (patch > 1)))
+        woven = torch.where(even, clean - plain(clean, patch), 0.0)
         mean = F.avg_pool2d(clean - woven, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)
         excess = (mean - _levels(clean, near)).clamp(min=0)
         off = torch.where(dark, excess, 0.0) + woven
         moved = clean - strength * inner.to(x) * off
-        touched = (inner.to(x.device) > 0) & (dark | plain)
+        touched = (inner.to(x.device) > 0) & (dark | even)
         return torch.where(touched, (x - moved) / t[:, None, None, None].clamp(min=_SOON), v)
 
     return darkened
-
-
-def _plain(images: Tensor, patch: int) -> Tensor:
-    """Return images under a triangular window that no pattern of period `patch` passes."""
-    near, far = patch // 2, (patch - 1) // 2
-    once = F.avg_pool2d(F.pad(images, (near, far) * 2, mode="replicate"), patch, 1)
-    return F.avg_pool2d(F.pad(once, (far, near) * 2, mode="replicate"), patch, 1)
 
 
 def _surroundings(regions: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch.nn.functional import adaptive_max_pool2d
 
 from fetalflex.anatomy.layout import Layout, Mask
 from fetalflex.diffusion.agreement import adapt, agreement
+from fetalflex.diffusion.checkerboard import without_checkerboard
 from fetalflex.diffusion.echogenicity import anechoic, fluid_regions
 from fetalflex.diffusion.guidance import Codes, guided, steered, wanted
 from fetalflex.diffusion.objective import Velocity, interpolate
@@ -27,6 +28,7 @@ from fetalflex.diffusion.solver import SOLVERS, Keep, Step, noise, time_grid, ti
 from fetalflex.errors import LayoutError, ModelError
 from fetalflex.masks.segmenter import Segmenter
 from fetalflex.model.batches import to_pixels, to_signal
+from fetalflex.model.denoiser import Backbone
 from fetalflex.model.generator import Generator
 from fetalflex.params import Sample
 from fetalflex.rng import derive_seed
@@ -321,7 +323,7 @@ class _Sampler:
 
     def _pixels(self, x: Tensor, batch: list[SampleRequest], regions: list[Mask | None]) -> Pixels:
         """Return uint8 [B, S, S]; outside its region an edit has the bytes of its reference."""
-        pixels = to_pixels(self.denoiser.decode(x))
+        pixels = decoded(self.denoiser, x, self.params)
         for i, (request, region) in enumerate(zip(batch, regions, strict=True)):
             if request.reference is not None and region is not None:
                 pixels[i] = compose(pixels[i], request.reference, region, self.params.repaint_margin_px)
@@ -335,6 +337,14 @@ class _Sampler:
         seeds = [derive_seed(self.seed, r.image_id, purpose, k) for r, k in zip(requests, steps, strict=True)]
         channels, side, _ = self.denoiser.shape(self.generator.size)
         return noise(seeds, side, channels).to(self.device)
+
+
+def decoded(denoiser: Backbone, x: Tensor, params: Sample) -> Pixels:
+    """Return clean x [B, C, s, s] as uint8 [B, S, S], without the mesh of patches where `params` say so."""
+    images = denoiser.decode(x)
+    if params.remove_checkerboard and x.shape[1] == 1:  # a patch of latents is none of pixels
+        images = without_checkerboard(images, denoiser.patch)
+    return to_pixels(images)
 
 
 def check_requests(requests: Sequence[SampleRequest], generator: Generator) -> None:

@@ -40,8 +40,8 @@ INDEX, SHARD = "model_index.json", "16MB"
 # What is planned, not how it is sampled: a pipeline has no use for it.
 _SAMPLING = frozenset(
     ("budget", "coarse_steps", "adapt_time", "fine_steps", "fine_time", "solver", "agreement", "guidance",
-     "guidance_until", "guidance_rescale", "steering", "darkening", "typical_outlines", "repaint_jumps",
-     "repaint_margin_px", "batch_size")
+     "guidance_until", "guidance_rescale", "steering", "darkening", "typical_outlines", "remove_checkerboard",
+     "repaint_jumps", "repaint_margin_px", "batch_size")
 )  # fmt: skip
 
 
