@@ -16,7 +16,7 @@ from fetalflex.diffusion import two_stage
 from fetalflex.diffusion.guidance import Codes, guided
 from fetalflex.diffusion.objective import Velocity
 from fetalflex.diffusion.repaint import grow
-from fetalflex.diffusion.two_stage import SampleRequest, SampleResult, sample_images
+from fetalflex.diffusion.two_stage import SampleRequest, SampleResult, decoded, sample_images
 from fetalflex.errors import LayoutError, ModelError
 from fetalflex.masks.outlines import LEAST_CASES
 from fetalflex.model.denoiser import Denoiser
@@ -286,3 +286,25 @@ def test_a_missing_generator_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="generator"):
         Generator.load(tmp_path / "generator")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_mesh_of_patches_is_taken_out_of_pixels_where_asked_and_never_of_latents() -> None:
+    denoiser = tiny.generator().denoiser
+    assert denoiser.patch == 2
+    mesh = torch.tensor([[0.01, -0.01], [-0.01, 0.01]]).repeat(16, 16)[None, None]
+    x = torch.full((1, 1, 32, 32), 0.1) + mesh
+
+    def left(**changes: object) -> int:
+        found = decoded(denoiser, x, tiny.SAMPLE.model_copy(update=changes))
+        return len(np.unique(found[0, 8:-8, 8:-8]))
+
+    assert left(remove_checkerboard=False) == 2
+    assert left() == 1
+
+    class Latents(Denoiser):
+        def decode(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:, :1]
+
+    of_latents = Latents(denoiser.unet, denoiser.layout_encoder)
+    pixels = decoded(of_latents, x.repeat(1, 4, 1, 1), tiny.SAMPLE)
+    assert len(np.unique(pixels)) == 2
