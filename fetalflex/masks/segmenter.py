@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fetalflex.anatomy.layout import Box, Mask, mask_box
 from fetalflex.anatomy.ontology import PLANES, STRUCTURE_NAMES
+from fetalflex.anatomy.statistics import FRAMES
 from fetalflex.dataset import ABSENT, EXPERT, PREDICTED, Cases
 from fetalflex.errors import ModelError
 from fetalflex.imports import import_monai
@@ -216,10 +217,12 @@ def predicted_structures(
 ) -> list[PredictedStructure]:
     """Return the structures of each image [N, K, S, S] that belong to its plane and reach the confidence.
 
-    A mask is the largest connected part above one half, without holes. Confidence: the mean probability in it.
+    A mask is the largest connected part above one half, without holes. Confidence: the mean probability in it. What
+    lies mostly outside of the structure that frames the plane is not believed: no cavum lies beside the head.
     """
     found = []
     for image, (chances, number) in enumerate(zip(probabilities, planes, strict=True)):
+        seen: dict[str, PredictedStructure] = {}
         for name in PLANES[int(number)].structures:
             chance = chances[STRUCTURE_NAMES.index(name)]
             mask = largest_part(chance > 0.5)
@@ -228,7 +231,9 @@ def predicted_structures(
                 continue
             confidence = float(chance[mask].mean())
             if confidence >= min_confidence:
-                found.append(PredictedStructure(image, name, mask, box, confidence))
+                seen[name] = PredictedStructure(image, name, mask, box, confidence)
+        frame = seen.get(FRAMES[plane][0]) if (plane := PLANES[int(number)].name) in FRAMES else None
+        found += [x for x in seen.values() if frame is None or x.mask[frame.mask].sum() >= x.mask.sum() / 2]
     return found
 
 

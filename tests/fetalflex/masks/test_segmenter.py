@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from fetalflex.anatomy.layout import rasterize
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES, plane_index, structure_index
+from fetalflex.anatomy.statistics import FRAMES
 from fetalflex.dataset import EXPERT_BOX
 from fetalflex.errors import ModelError
 from fetalflex.masks.segmenter import (
@@ -17,7 +19,9 @@ from fetalflex.masks.segmenter import (
     segmentation_loss,
     train_segmenter,
 )
+from fetalflex.phantom.planes import PLANS
 from tests.fetalflex import tiny
+from tests.fetalflex.anatomy.test_catalogue import phantom_layout
 
 HEAD, CSP, FEMUR = (structure_index(n) for n in ("head", "csp", "femur"))
 
@@ -115,6 +119,26 @@ def test_structures_of_other_planes_and_faint_ones_are_not_predicted() -> None:
     found = predicted_structures(chances, np.array([plane_index("brain")]), 0.6)
     assert [(p.image, p.structure, p.box) for p in found] == [(0, "head", (3.0, 2.0, 12.0, 9.0))]
     assert found[0].confidence == pytest.approx(0.95)
+
+
+@pytest.mark.parametrize(("column", "believed"), [(5, True), (11, True), (12, False), (14, False)])
+def test_what_lies_mostly_outside_of_the_head_is_no_cavum(column: int, believed: bool) -> None:
+    chances = np.zeros((2, len(STRUCTURE_NAMES), 16, 16), np.float32)
+    chances[0, HEAD, 2:9, 3:12] = 0.95
+    chances[:, CSP, 4:6, column : column + 2] = 0.9
+    found = predicted_structures(chances, np.array([plane_index("brain")] * 2), 0.6)
+    assert ((0, "csp") in [(p.image, p.structure) for p in found]) == believed
+    assert (1, "csp") in [(p.image, p.structure) for p in found]  # where no head is seen, nothing tells
+
+
+@pytest.mark.parametrize("plane", sorted(FRAMES.keys() & PLANS.keys()))
+def test_no_normal_anatomy_lies_outside_of_its_frame(plane: str) -> None:
+    for seed in range(4):
+        drawn = rasterize(phantom_layout(plane, 24.0, seed), 64).maps
+        chances = 0.9 * (drawn > 0.5).astype(np.float32)
+        found = predicted_structures(chances[None], np.array([plane_index(plane)]), 0.6)
+        shown = (drawn > 0.5).any((1, 2))
+        assert {p.structure for p in found} == {n for n, there in zip(STRUCTURE_NAMES, shown, strict=True) if there}
 
 
 def test_largest_part_is_one_piece_without_holes() -> None:
