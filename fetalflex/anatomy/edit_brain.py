@@ -18,6 +18,7 @@ from fetalflex.anatomy.measure import (
     region,
     region_of,
 )
+from fetalflex.anatomy.ontology import structure
 from fetalflex.anatomy.shapes import Ellipse
 from fetalflex.errors import AnomalyError
 
@@ -51,15 +52,20 @@ def widen_ventricle(layout: Layout, severity: float, setting: Setting, rng: np.r
 
 
 def skull_room(layout: Layout, head: LayoutObject) -> Mask:
-    """Return where things in the head may be: the head less its skull (3 % of its short diameter)."""
+    """Return where things in the head may be: the head less the inner half of its skull's echo.
+
+    Of 289 ventricles that experts outlined, 95 % keep a tenth of the short diameter from the head's outline, and all
+    but one 6 % of it (docs/results.md, "Ventricles that ate the skull").
+    """
+    skull = structure("head").wall[1]
     size = grid_size(layout)
     if head.is_box:
         x0, y0, x1, y1 = head.box
         centres = (np.arange(size) + 0.5) * layout.extent / size
         dx, dy = (centres - (x0 + x1) / 2) / ((x1 - x0) / 2), (centres - (y0 + y1) / 2) / ((y1 - y0) / 2)
-        return np.asarray(dx[None] ** 2 + dy[:, None] ** 2 < 0.97**2)
+        return np.asarray(dx[None] ** 2 + dy[:, None] ** 2 < (1 - 2 * skull) ** 2)
     inner = ndimage.distance_transform_edt(np.pad(region(head, layout.extent, size), 1))[1:-1, 1:-1]
-    return np.asarray(inner > 0.03 * short_diameter(layout) * size / layout.extent)
+    return np.asarray(inner > skull * short_diameter(layout) * size / layout.extent)
 
 
 def _widened_mask(mask: Mask, inside: Mask, width: float, extent: float, stretch: float) -> Mask:
