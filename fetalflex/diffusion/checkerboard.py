@@ -10,7 +10,7 @@ from torch import Tensor
 
 _REACH = 3.0  # patches: the standard deviation of the neighbourhood over which a pattern must repeat
 _FAINT = 0.06  # of the half range: nearly four grey levels. What stands out more is an edge or a speckle
-_FEW = 0.05  # share of faint pixels around, below which nothing is told about their pattern
+_FEW = 0.05  # added to the share of faint pixels around: where they are few, their mean is believed less
 
 
 def without_checkerboard(images: Tensor, patch: int) -> Tensor:
