@@ -10,6 +10,7 @@ from fetalflex.anatomy.layout import Box, Layout, LayoutObject, Mask, signed_dis
 from fetalflex.anatomy.measure import (
     atrial_width,
     centroid,
+    cephalic_index,
     depth,
     diameter_of,
     ellipse_diameters,
@@ -25,6 +26,9 @@ from fetalflex.errors import AnomalyError
 _LENGTH_OVER_WIDTH = 1.3  # of a dilated ventricle, at least
 _MINOR_PART = 0.25  # a second ventricle is widened too where it has at least this share of the first one's area
 _MIDLINE = 0.01  # of the head's short diameter: how far beside the midline a caliper may stand
+_FALX = 0.03  # of the head's short diameter: how far beyond the midline a wide ventricle may bulge
+_ONE_SIDED = 0.9  # share of a ventricle on one side of the midline from which it counts as that side's
+_ROUND = 90.0  # cephalic index from which a head's outline does not tell its long axis well
 _CYST_SHAPE = 0.75  # a cyst's short diameter over its long one, at most
 
 
@@ -38,7 +42,10 @@ def ventricle_width(layout: Layout, setting: Setting) -> float:
 
 
 def widen_ventricle(layout: Layout, severity: float, setting: Setting, rng: np.random.Generator) -> Layout:
-    """Widen the lateral ventricle about its own axis until its atrium has that width (mm), inside the skull."""
+    """Widen the lateral ventricle about its own axis until its atrium has that width (mm), inside the skull.
+
+    What lies on one side of the midline stays there: the falx is stiff.
+    """
     ventricle, head = layout.find("lateral-ventricle"), layout.find("head")
     if ventricle is None or head is None:  # apply_anomaly has told the caller already
         raise AnomalyError("ventriculomegaly: the layout lacks its lateral-ventricle or its head")
@@ -47,7 +54,8 @@ def widen_ventricle(layout: Layout, severity: float, setting: Setting, rng: np.r
         return layout.replaced(replace(ventricle, box=_widened_box(ventricle.box, head.box, width), edited=True))
     whole = region_of(layout, "lateral-ventricle")
     inside = skull_room(layout, head)
-    mask = _widened_mask(whole, inside, width, layout.extent, float(rng.uniform(1.0, 1.1)))
+    sides = None if head.is_box else _beside_midline(region_of(layout, "head"))
+    mask = _widened_mask(whole, inside, sides, width, layout.extent, float(rng.uniform(1.0, 1.1)))
     return layout.replaced(with_mask(ventricle, mask, layout.extent, "ventriculomegaly"))
 
 
@@ -68,8 +76,32 @@ def skull_room(layout: Layout, head: LayoutObject) -> Mask:
     return np.asarray(inner > skull * short_diameter(layout) * size / layout.extent)
 
 
-def _widened_mask(mask: Mask, inside: Mask, width: float, extent: float, stretch: float) -> Mask:
-    """Widen each large part of a mask about its centre; nearer to the head's centre where the skull is in the way."""
+def _beside_midline(head: Mask) -> Floats | None:
+    """Return how far each pixel lies beside the head's long axis, over its short diameter: signed, [S, S].
+
+    None for a round head, whose outline does not tell where its midline is.
+    """
+    if cephalic_index(head, 1.0) > _ROUND:
+        return None
+    rows, columns = np.indices(head.shape)
+    x, y = centroid(head, float(head.shape[0]))
+    across = principal_axes(head)[:, 1]
+    short = ellipse_diameters(head, float(head.shape[0]))[1]
+    return np.asarray(((columns + 0.5 - x) * across[0] + (rows + 0.5 - y) * across[1]) / short)
+
+
+def _own_side(part: Mask, sides: Floats | None) -> Mask:
+    """Return where a part of the ventricle may grow: its own side; everywhere where it lies on both."""
+    everywhere = np.ones_like(part)
+    if sides is None:
+        return everywhere
+    side = np.sign(np.median(sides[part]))
+    own = np.asarray(sides * side > -_FALX)
+    return own if own[part].mean() >= _ONE_SIDED else everywhere
+
+
+def _widened_mask(mask: Mask, inside: Mask, sides: Floats | None, width: float, extent: float, stretch: float) -> Mask:
+    """Widen each large part of a mask about its centre; nearer to its room's middle where that is in the way."""
     if atrial_width(mask, extent) >= width:
         raise AnomalyError(
             f"ventriculomegaly: the ventricle is {atrial_width(mask, extent):.3g} wide already; expected less than "
@@ -78,9 +110,10 @@ def _widened_mask(mask: Mask, inside: Mask, width: float, extent: float, stretch
     parts, count = ndimage.label(mask, np.ones((3, 3)))
     areas = np.bincount(parts.ravel(), minlength=count + 1)[1:]
     result = mask.copy()
-    middle = np.argwhere(inside).mean(axis=0) if inside.any() else np.array(mask.shape) / 2
     for label in np.nonzero(areas >= _MINOR_PART * areas.max())[0] + 1:
-        result |= _widened_part(parts == label, inside, width, extent, stretch, middle)
+        room = inside & _own_side(parts == label, sides)
+        middle = np.argwhere(room).mean(axis=0) if room.any() else np.array(mask.shape) / 2
+        result |= _widened_part(parts == label, room, width, extent, stretch, middle)
     return result & inside
 
 
