@@ -26,6 +26,7 @@ from fetalflex.errors import AnomalyError
 _LENGTH_OVER_WIDTH = 1.3  # of a dilated ventricle, at least
 _MINOR_PART = 0.25  # a second ventricle is widened too where it has at least this share of the first one's area
 _MIDLINE = 0.01  # of the head's short diameter: how far beside the midline a caliper may stand
+_SMOOTH = 0.15  # of a wide ventricle's width: the standard deviation under which its outline is smoothed
 _FALX = 0.03  # of the head's short diameter: how far beyond the midline a wide ventricle may bulge
 _ONE_SIDED = 0.9  # share of a ventricle on one side of the midline from which it counts as that side's
 _ROUND = 90.0  # cephalic index from which a head's outline does not tell its long axis well
@@ -127,13 +128,13 @@ def _widened_part(part: Mask, inside: Mask, width: float, extent: float, stretch
     along = (points - centre) @ axes[:, 1]
     # An annotation may show the atrium alone: a ventricle wider than it was long must grow in length, too.
     stretch = max(stretch, _LENGTH_OVER_WIDTH * width / ((float(np.ptp(along)) + 1) * pixel))
-    best, shape = 0.0, part
+    best, shape, smooth = 0.0, part, _SMOOTH * width / pixel
     for shift in (0.0, 0.15, 0.3, 0.45):
         target = centre + shift * (middle - centre)
         low, high = 1.0, 12.0
         for _ in range(14):
             factor = (low + high) / 2
-            grown = _scaled(field, centre, target, axes, (factor, stretch)) & inside
+            grown = _smoothed(_scaled(field, centre, target, axes, (factor, stretch)), smooth) & inside
             reached = atrial_width(grown, extent)
             if abs(reached - width) < abs(best - width):
                 best, shape = reached, grown
@@ -153,6 +154,11 @@ def _scaled(field: Floats, centre: Floats, target: Floats, axes: Floats, factors
     inverse = axes @ np.diag([1 / factors[0], 1 / factors[1]]) @ axes.T
     shifted = ndimage.affine_transform(field, inverse, centre - inverse @ target, order=1, mode="nearest")
     return np.asarray(shifted > 0)
+
+
+def _smoothed(mask: Mask, deviation: float) -> Mask:
+    """Return a mask without bumps: widening a thin outline magnifies its pixels' stairs."""
+    return np.asarray(ndimage.gaussian_filter(mask.astype(np.float32), deviation, mode="constant") > 0.5)
 
 
 def _widened_box(box: Box, head: Box, width: float) -> Box:

@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage.morphology import convex_hull_image
 
 from fetalflex.anatomy.anomalies import apply_anomaly
 from fetalflex.anatomy.layout import Layout, LayoutObject, Mask, mask_box
@@ -57,3 +60,17 @@ def test_a_ventricle_wider_than_half_of_the_head_has_no_room() -> None:
     small = phantom_layout("transventricular", 18.0, 1)
     with pytest.raises(AnomalyError, match="room"):
         apply_anomaly(small, "ventriculomegaly", 22.0, generator(1))
+
+
+def test_a_thin_slanted_ventricle_widens_without_bumps() -> None:
+    normal, _ = _slanted_head(0.5)
+    coarse = region_of(normal, "lateral-ventricle")[::4, ::4]  # as a small image shows it: stairs, two pixels wide
+    stairs = np.kron(coarse, np.ones((4, 4), bool))
+    ventricle = normal.find("lateral-ventricle")
+    assert ventricle is not None
+    stepped = normal.replaced(replace(ventricle, mask=stairs, box=mask_box(stairs, normal.extent)))
+    wide = region_of(apply_anomaly(stepped, "ventriculomegaly", 14.0, generator(1)), "lateral-ventricle")
+    outline = (wide & ~ndimage.binary_erosion(wide)).sum()
+    hull = convex_hull_image(wide)
+    assert wide.sum() > 0.93 * hull.sum()
+    assert outline < 1.15 * (hull & ~ndimage.binary_erosion(hull)).sum()
