@@ -222,8 +222,8 @@ def predicted_structures(
     """
     found = []
     for image, (chances, number) in enumerate(zip(probabilities, planes, strict=True)):
-        seen: dict[str, PredictedStructure] = {}
-        for name in PLANES[int(number)].structures:
+        plane, seen = PLANES[int(number)], dict[str, PredictedStructure]()
+        for name in plane.structures:
             chance = chances[STRUCTURE_NAMES.index(name)]
             mask = largest_part(chance > 0.5)
             box = mask_box(mask, float(mask.shape[0]))
@@ -232,7 +232,7 @@ def predicted_structures(
             confidence = float(chance[mask].mean())
             if confidence >= min_confidence:
                 seen[name] = PredictedStructure(image, name, mask, box, confidence)
-        frame = seen.get(FRAMES[plane][0]) if (plane := PLANES[int(number)].name) in FRAMES else None
+        frame = seen.get(FRAMES[plane.name][0]) if plane.name in FRAMES else None
         found += [x for x in seen.values() if frame is None or x.mask[frame.mask].sum() >= x.mask.sum() / 2]
     return found
 
