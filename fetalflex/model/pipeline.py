@@ -164,6 +164,7 @@ class FetalFlexPipeline(DiffusionPipeline):
         for name, module in pipeline.components.items():
             if module is not None and name not in kwargs:
                 _check_weights(module, folder / name)
+                _own_memory(module)
                 module.eval()
         pipeline.register_to_config(_name_or_path="")
         return pipeline
@@ -297,6 +298,16 @@ def _check_weights(module: nn.Module, folder: Path) -> None:
             f"{folder}: weights belong to another configuration ({len(wrong)} tensors, first {wrong[0]}: expected "
             f"{expected.get(wrong[0])}, found {found.get(wrong[0])})"
         )
+
+
+def _own_memory(module: nn.Module) -> None:
+    """Move weights that diffusers left in the mapped file to memory that torch allocates.
+
+    A file's tensors begin anywhere, torch's at multiples of 64 bytes, and the last bits of a matrix product depend on
+    it: a model would make other images read from its folder than in the process that trained it.
+    """
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 class _quiet:  # noqa: N801
