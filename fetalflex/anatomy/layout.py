@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-from fetalflex.anatomy.ontology import STRUCTURE_NAMES, STRUCTURES, Structure, plane, structure_index
+from fetalflex.anatomy.ontology import STRUCTURE_NAMES, STRUCTURES, Structure, plane, structure, structure_index
 from fetalflex.anatomy.shapes import Box as Box
 from fetalflex.anatomy.shapes import Mask as Mask
 from fetalflex.anatomy.shapes import Shape
@@ -216,10 +216,10 @@ def changed_region(before: Layout, after: Layout, size: int) -> Mask:
     """
     first, second = (rasterize(layout, size).maps > 0.5 for layout in (before, after))
     region = (first != second).any(axis=0)
-    for structure, *shapes in zip(STRUCTURES, first, second, strict=True):
-        if any(structure.wall) and (shapes[0] != shapes[1]).any():
+    for kind, *shapes in zip(STRUCTURES, first, second, strict=True):
+        if any(kind.wall) and (shapes[0] != shapes[1]).any():
             for shape in shapes:
-                region |= _wall(shape, structure)
+                region |= _wall(shape, kind)
     return np.asarray(region)
 
 
@@ -236,6 +236,16 @@ def to_avoid(normal: Layout, asked: Layout) -> Layout | None:
     To leave a structure unasked is not to ask for its absence.
     """
     return normal if asked.absent - normal.absent else None
+
+
+def fluid_spaces(layout: Layout, size: int) -> dict[str, Mask]:
+    """Return where edited objects that hold fluid lie, bool [size, size] by structure."""
+    spaces: dict[str, Mask] = {}
+    for item in layout.objects:
+        if item.edited and structure(item.structure).is_fluid:
+            drawn = item.draw(layout.extent, size)
+            spaces[item.structure] = drawn | spaces.get(item.structure, np.zeros_like(drawn))
+    return spaces
 
 
 def box_mask(box: Box, extent: float, size: int) -> Mask:

@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from scipy.ndimage import binary_dilation
 from torch import Tensor
 
-from fetalflex.anatomy.layout import Layout, Mask
-from fetalflex.anatomy.ontology import structure
+from fetalflex.anatomy.layout import Layout, fluid_spaces
 from fetalflex.diffusion.checkerboard import plain
 from fetalflex.diffusion.objective import Velocity, clean_estimate
 
@@ -33,12 +32,7 @@ def fluid_regions(layouts: Sequence[Layout], size: int) -> Tensor:
     """
     regions = np.zeros((len(layouts), 1, size, size), np.float32)
     for region, layout in zip(regions, layouts, strict=True):
-        spaces: dict[str, Mask] = {}
-        for item in layout.objects:
-            if item.edited and structure(item.structure).is_fluid:
-                drawn = item.draw(layout.extent, size)
-                spaces[item.structure] = drawn | spaces.get(item.structure, np.zeros_like(drawn))
-        if spaces:
+        if spaces := fluid_spaces(layout, size):
             rims = [binary_dilation(space, np.ones((3, 3))) & ~space for space in spaces.values()]
             region[0] = np.any(list(spaces.values()), axis=0) & ~np.any(rims, axis=0)
     return torch.from_numpy(regions)

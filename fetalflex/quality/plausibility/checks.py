@@ -20,13 +20,14 @@ Picture = npt.NDArray[np.uint8]
 QUANTILE, MARGIN = 0.99, 0.5  # the limit: that quantile, and half its distance from the median on top
 RARELY, MOSTLY = 0.005, 0.98  # share of a center's images that are lit at a pixel: nearly never, nearly always
 LEAST = 20  # real images of a center below which those of all centers set the limits
-SECTOR, GAP = "sector", "gap"
-# What an eye does not see: where all images of a device are exactly alike, the limits learnt there would be 0.
-LEAST_LIMIT = {SECTOR: 0.25, GAP: 0.02}
+SECTOR, GAP, WHITE = "sector", "gap", "saturation"
+# What an eye does not see: where all images of a device are exactly alike, the limits learnt there would be 0. So would
+# that of white pixels where shrinking to the canvas has averaged them away: single ones in a skull are no fault.
+LEAST_LIMIT = {SECTOR: 0.25, GAP: 0.02, WHITE: 0.002}
 REASONS: dict[str, str] = {
     "text": "fine strokes in a row, as of burned-in text",
     "grid": "power at the frequencies of a grid in the spectrum",
-    "saturation": "white pixels in the sector",
+    WHITE: "white pixels in the sector",
     SECTOR: "light where the center's images are always black",
     GAP: "black where the center's images always show tissue",
     "shadow": "no shadow behind the bone",
@@ -35,17 +36,21 @@ REASONS: dict[str, str] = {
 _PICTURE_CHECKS: dict[str, Callable[[Picture], float]] = {
     "text": look.written,
     "grid": look.grid_power,
-    "saturation": look.saturation,
+    WHITE: look.saturation,
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """N images uint8 [N, S, S] with centers str [N] and where bone is asked or known, bool [N, S, S] (else empty)."""
+    """N images uint8 [N, S, S] with centers str [N], and, bool [N, S, S] (else empty), where bone is asked or known.
+
+    `fluid`: the same for fluid that was asked for, which is black by right; None where none was.
+    """
 
     images: Images
     centers: Array
     bones: Array
+    fluid: Array | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -77,10 +82,10 @@ def measure(pictures: Pictures, lit: Mapping[str, Floats]) -> dict[str, Floats]:
     images = pictures.images
     found = {name: np.array([check(image) for image in images], np.float64) for name, check in _PICTURE_CHECKS.items()}
     rates = [lit.get(str(c)) for c in pictures.centers]
-    for name, check, bound in ((SECTOR, look.lit_outside, RARELY), (GAP, look.dark_inside, MOSTLY)):
-        found[name] = np.array(
-            [np.nan if r is None else check(i, r > bound) for i, r in zip(images, rates, strict=True)], np.float64
-        )
+    fluid = np.zeros(images.shape, bool) if pictures.fluid is None else pictures.fluid
+    parts = list(zip(images, rates, fluid, strict=True))
+    found[SECTOR] = np.array([np.nan if r is None else look.lit_outside(i, r > RARELY) for i, r, _ in parts])
+    found[GAP] = np.array([np.nan if r is None else look.dark_inside(i, (r > MOSTLY) & ~f) for i, r, f in parts])
     found["shadow"] = np.array([look.shadow_depth(i, b) for i, b in zip(images, pictures.bones, strict=True)])
     return found
 

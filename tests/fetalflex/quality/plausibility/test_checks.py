@@ -83,6 +83,19 @@ def test_what_no_eye_sees_is_no_fault():
     assert not any("sector" in f for f in failures(changed(lambda i: np.maximum(i, np.uint8(5))), LIMITS))
 
 
+def test_single_white_pixels_are_no_fault_and_a_patch_of_them_is():
+    def whitened(count):
+        def change(image):
+            brightest = np.argsort(image.ravel())[-count:]
+            return np.where(np.isin(np.arange(image.size), brightest).reshape(image.shape), 255, image).astype(np.uint8)
+
+        return failures(changed(change), LIMITS)
+
+    assert LIMITS.of("harbour", "saturation") == 0.002  # no image of this device reaches white
+    assert not any("saturation" in f for f in whitened(2))
+    assert all("saturation" in f for f in whitened(16))
+
+
 def test_a_center_with_few_images_keeps_the_limits_of_all():
     few = Pictures(np.concatenate([pictures(40, 5).images, pictures(4, 6).images]),
                    np.array(["harbour"] * 40 + ["meadow"] * 4), np.zeros((44, SIDE, SIDE), bool))  # fmt: skip
