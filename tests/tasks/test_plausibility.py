@@ -1,4 +1,4 @@
-"""Checks of synthetic images beside real ones: what was asked for is no fault, and real layouts say how a check errs."""
+"""Checks of synthetic images: what was asked for is no fault, and real layouts say how often a check errs."""
 
 from dataclasses import replace
 from types import SimpleNamespace
