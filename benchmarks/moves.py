@@ -65,7 +65,7 @@ def train_on(generator: Generator, cases: Cases, steps: int, moves: Moves, seed:
         if (step + 1) % 100 == 0 or loop.is_last(step):
             print(f"step {step + 1} of {steps}, mean loss of the last hundred {np.mean(losses[-100:]):.4f}", flush=True)
     ema.copy_to(denoiser)
-    return Generator(denoiser.eval(), generator.vocabulary, generator.size, generator.digest)
+    return Generator(denoiser.eval(), generator.vocabulary, generator.size, generator.digest, generator.sectors)
 
 
 def main() -> None:

@@ -41,8 +41,8 @@ from tasks.cases import patient_names, read_cases
 SEED, DRAWS = 7, 1000
 SHOWN = ("head", "csp", "lateral-ventricle")
 USED = ("budget", "coarse_steps", "adapt_time", "fine_steps", "fine_time", "solver", "agreement", "guidance",
-        "guidance_until", "guidance_rescale", "steering", "darkening", "typical_outlines", "remove_checkerboard",
-        "repaint_jumps", "repaint_margin_px", "batch_size")  # fmt: skip
+        "guidance_until", "guidance_rescale", "steering", "darkening", "typical_outlines", "real_sectors",
+        "remove_checkerboard", "repaint_jumps", "repaint_margin_px", "batch_size")  # fmt: skip
 Floats = np.ndarray
 
 

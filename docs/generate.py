@@ -110,6 +110,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "steering": "how far the guide's gradient moves the predicted image in the fine stage; 0: not at all",
         "solver": "`euler`, or `multistep`: DPM-Solver++ 2M, of second order at as many evaluations",
         "typical_outlines": "whether what such a box usually holds tells an outline, at first alone",
+        "real_sectors": "whether images end at the nearest field of view of their center's training images",
         "remove_checkerboard": "whether the faint mesh of the denoiser's patches is taken out of images",
         "darkening": "how far edited fluid is drawn to the darkest grey around it; 0: not at all",
         "repaint_jumps": "resampling jumps per step of a repaint",

@@ -107,7 +107,8 @@ class Sample(_Section):
     there (0: not at all). Guidance acts at times up to `guidance_until` (1 is noise), away from an avoided layout
     always; `guidance_rescale` is how much of the power that it adds is taken away again, band by band. `darkening` is
     how far edited fluid (a widened ventricle) is drawn to the darkest grey around it. With `remove_checkerboard` the
-    faint mesh that the denoiser's patches leave in smooth tissue is taken out of images.
+    faint mesh that the denoiser's patches leave in smooth tissue is taken out of images; with `real_sectors` these end
+    at the nearest field of view that a training image of their center has.
     `solver`: Euler's steps, or those of a second-order method at the same number of evaluations.
     A repaint goes back `repaint_jumps` times per step so that both sides of the edge harmonise, in as many steps, at
     most `coarse_steps`, as fit; the region that it may change is the asked one, grown by `repaint_margin_px`, over
@@ -140,6 +141,7 @@ class Sample(_Section):
     steering: Fraction = 0.08
     darkening: Fraction = 1.0
     typical_outlines: bool = True
+    real_sectors: bool = True
     remove_checkerboard: bool = True
     repaint_jumps: Annotated[int, Field(ge=0, le=10)] = 0
     repaint_margin_px: Annotated[int, Field(ge=0)] = 2

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _REACH = 3.0  # patches: the standard deviation of the neighbourhood over which a pattern must repeat
+_BLACK = -1 + 1 / 255  # up to half a grey level
 _FAINT = 0.06  # of the half range: nearly four grey levels. What stands out more is an edge or a speckle
 _FEW = 0.05  # added to the share of faint pixels around: where they are few, their mean is believed less
 
@@ -17,14 +18,14 @@ def without_checkerboard(images: Tensor, patch: int) -> Tensor:
     """Return images [B, 1, S, S] in [-1, 1] without the faint pattern of period `patch` (pixels; 1: none) in them.
 
     The pattern is the mean, per place in the patch, of what a window that no such period passes leaves out, over
-    faint pixels of the neighbourhood. Its mean over a patch is 0. Black (-1, no echo) stays black. An image depends
+    faint pixels of the neighbourhood. Its mean over a patch is 0. Black (no echo) stays black. An image depends
     on itself alone.
     Source: our own; the artefact is known from up-sampling networks (Odena et al. 2016, Deconvolution and Checkerboard
     Artifacts, Distill, doi:10.23915/distill.00003).
     """
     if patch == 1:
         return images
-    left_out, echo = images - plain(images, patch), images > -1
+    left_out, echo = images - plain(images, patch), images > _BLACK
     counts = (echo & (left_out.abs() <= _FAINT)).to(images)
     places = [F.pixel_unshuffle(part, patch) for part in (left_out * counts, counts)]
     total, share = (_blurred(part, _REACH) for part in places)

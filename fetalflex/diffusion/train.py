@@ -20,6 +20,7 @@ from fetalflex.model.denoiser import BLACK, Backbone, build_denoiser
 from fetalflex.model.generator import Generator
 from fetalflex.model.loop import Loop, Plan, open_devices, training_precision
 from fetalflex.model.prealign import Aligner
+from fetalflex.model.sectors import Sectors
 from fetalflex.params import Train
 from fetalflex.rng import derive_seed
 
@@ -91,7 +92,7 @@ def train_generator(cases: Cases, aligner: Aligner, params: Train, run: Run) -> 
 
     def finished() -> Generator:
         ema.copy_to(learner)
-        return Generator(denoiser.eval(), aligner.vocabulary, cases.size, digest)
+        return Generator(denoiser.eval(), aligner.vocabulary, cases.size, digest, Sectors.of(cases))
 
     if loop.done == params.steps:
         yield TrainStep(loop.done, float("nan"), 0.0, float("nan"), finished())

@@ -24,12 +24,14 @@ from fetalflex.diffusion.echogenicity import anechoic, fluid_regions
 from fetalflex.diffusion.guidance import Codes, guided, steered, wanted
 from fetalflex.diffusion.objective import Velocity, interpolate
 from fetalflex.diffusion.repaint import Canvas, compose, grow, merge, repaint_cost, repaint_steps, repainting
+from fetalflex.diffusion.sector import fitting_sectors, in_sector
 from fetalflex.diffusion.solver import SOLVERS, Keep, Step, noise, time_grid, time_grids
 from fetalflex.errors import LayoutError, ModelError
 from fetalflex.masks.segmenter import Segmenter
 from fetalflex.model.batches import to_pixels, to_signal
 from fetalflex.model.denoiser import Backbone
 from fetalflex.model.generator import Generator
+from fetalflex.model.sectors import Masks
 from fetalflex.params import Sample
 from fetalflex.rng import derive_seed
 
@@ -302,10 +304,17 @@ class _Sampler:
         params = self.params
         avoided, how = [r.avoided for r in batch], (params.guidance, params.guidance_until, params.guidance_rescale)
         field = guided(self.codes, layouts, avoided, *how)
-        if not params.darkening:
-            return field
-        fluid = fluid_regions([r.layout for r in batch], self.generator.size)
-        return anechoic(field, fluid.to(self.device), params.darkening, self.denoiser.patch)
+        if params.darkening:
+            fluid = fluid_regions([r.layout for r in batch], self.generator.size)
+            field = anechoic(field, fluid.to(self.device), params.darkening, self.denoiser.patch)
+        return in_sector(field, [self._sectors(r) for r in batch])
+
+    def _sectors(self, request: SampleRequest) -> Masks:
+        """Return the fields of view that an image may have; none where it has a reference's, or is one of latents."""
+        size, pixels = self.generator.size, self.denoiser.shape(self.generator.size)[0] == 1
+        if not (self.params.real_sectors and pixels and request.reference is None):
+            return np.zeros((0, size, size), bool)
+        return fitting_sectors(self.generator.sectors, request.layout, size)
 
     def _canvas(self, batch: list[SampleRequest], regions: list[Mask | None]) -> Canvas:
         """Return references and regions; an image without a reference may change everywhere."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from fetalflex.errors import ModelError
 from fetalflex.model.checkpoint import SHARD_BYTES, load_weights, read_config, save_module
 from fetalflex.model.denoiser import Backbone, Denoiser
 from fetalflex.model.layout_encoder import LayoutEncoder
+from fetalflex.model.sectors import Sectors
 
 KIND = "fetalflex-generator"
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -21,12 +22,16 @@ _TOKENS = "fetalflex-tokens"
 
 @dataclass(frozen=True, eq=False)
 class Generator:
-    """A trained denoiser, the centers it knows (0: not stated), the side of its images, and its training's digest."""
+    """A trained denoiser, the centers it knows (0: not stated), the side of its images, and its training's digest.
+
+    `sectors`: the fields of view that its centers' training images have.
+    """
 
     denoiser: Backbone
     vocabulary: tuple[str, ...]
     size: int
     digest: str
+    sectors: Sectors = field(default_factory=Sectors)
 
     def save(self, folder: Path) -> None:
         """Write config.json and the trained networks as diffusers does, in safetensors of at most 16 MB.
@@ -35,7 +40,7 @@ class Generator:
         name and hash: its own weights are not copied.
         """
         config: dict[str, Any] = {"kind": KIND, "vocabulary": self.vocabulary, "image_size": self.size}
-        config |= {"patch": self.denoiser.patch, "digest": self.digest}
+        config |= {"patch": self.denoiser.patch, "digest": self.digest, "sectors": self.sectors.written()}
         _save(self.denoiser.layout_encoder, folder / "layout_encoder")
         if isinstance(self.denoiser, Denoiser):
             _save(self.denoiser.unet, folder / "unet")
@@ -56,7 +61,10 @@ class Generator:
             denoiser = Denoiser(_load(UNet2DConditionModel, folder / "unet"), encoder)
         else:
             denoiser = _load_adapter(config, encoder, folder)
-        return Generator(denoiser.eval(), tuple(config["vocabulary"]), int(config["image_size"]), config["digest"])
+        return Generator(
+            denoiser.eval(), tuple(config["vocabulary"]), int(config["image_size"]), config["digest"],
+            Sectors.read(config.get("sectors", {})),
+        )  # fmt: skip
 
 
 def _save(network: ModelMixin, folder: Path) -> None:

@@ -6,6 +6,7 @@ It needs neither the chain nor the network, and nothing in it is ever unpickled.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from fetalflex.model.denoiser import Denoiser
 from fetalflex.model.generator import Generator
 from fetalflex.model.layout_encoder import LayoutEncoder
 from fetalflex.model.plane_reader import PlaneReader
+from fetalflex.model.sectors import Sectors
 from fetalflex.params import Sample
 
 Asked = Layout | SampleRequest | str
@@ -40,8 +42,8 @@ INDEX, SHARD = "model_index.json", "16MB"
 # What is planned, not how it is sampled: a pipeline has no use for it.
 _SAMPLING = frozenset(
     ("budget", "coarse_steps", "adapt_time", "fine_steps", "fine_time", "solver", "agreement", "guidance",
-     "guidance_until", "guidance_rescale", "steering", "darkening", "typical_outlines", "remove_checkerboard",
-     "repaint_jumps", "repaint_margin_px", "batch_size")
+     "guidance_until", "guidance_rescale", "steering", "darkening", "typical_outlines", "real_sectors",
+     "remove_checkerboard", "repaint_jumps", "repaint_margin_px", "batch_size")
 )  # fmt: skip
 
 
@@ -79,7 +81,8 @@ class FetalFlexPipeline(DiffusionPipeline):
 
     unet, layout_encoder, guide: the networks; plane_reader: tells an image's plane, or None. vocabulary: the centers
     whose style it knows. sampling: parameters of `params.Sample`. shapes: normal layouts as statistics per plane
-    (`synthesis.shapes`), or None. There is no scheduler: the two stages choose their own times, image by image.
+    (`synthesis.shapes`), or None. sectors: the centers' fields of view (`model.sectors`), or None. There is no
+    scheduler: the two stages choose their own times, image by image.
 
         pipeline = FetalFlexPipeline.from_pretrained("model")
         layout = Layout("transventricular", "image", 1.0, (LayoutObject("head", (0.15, 0.2, 0.85, 0.8)),))
@@ -100,6 +103,7 @@ class FetalFlexPipeline(DiffusionPipeline):
         digest: str = "",
         sampling: dict[str, Any] | None = None,
         shapes: dict[str, Any] | None = None,
+        sectors: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(unet=unet, layout_encoder=layout_encoder, guide=guide, plane_reader=plane_reader)
@@ -110,9 +114,15 @@ class FetalFlexPipeline(DiffusionPipeline):
         chosen = Sample() if sampling is None else _parse_sampling(sampling)
         self.register_to_config(
             vocabulary=list(vocabulary), image_size=int(image_size), digest=digest, sampling=sampling_of(chosen),
-            shapes=dict(shapes or {}),
+            shapes=dict(shapes or {}), sectors=dict(sectors or {}),
         )  # fmt: skip
-        self.generator = Generator(Denoiser(unet, layout_encoder).eval(), tuple(vocabulary), int(image_size), digest)
+        self.generator = Generator(
+            Denoiser(unet, layout_encoder).eval(),
+            tuple(vocabulary),
+            int(image_size),
+            digest,
+            Sectors.read(sectors or {}),
+        )
         self.sampling = chosen
 
     @staticmethod
@@ -133,7 +143,7 @@ class FetalFlexPipeline(DiffusionPipeline):
         return FetalFlexPipeline(
             denoiser.unet, denoiser.layout_encoder, Guide.of(guide), plane_reader, generator.vocabulary,
             generator.size, generator.digest, None if sampling is None else sampling_of(sampling),
-            None if shapes is None else dict(shapes),
+            None if shapes is None else dict(shapes), generator.sectors.written(),
         )  # fmt: skip
 
     @classmethod
@@ -217,11 +227,12 @@ class FetalFlexPipeline(DiffusionPipeline):
 
 
 def model_sha256(generator: Generator, guide: Segmenter) -> str:
-    """Return a hash of what decides an image beside its request: weights, centers and side, however stored.
+    """Return a hash of what decides an image beside its request: weights, centers, sectors and side, however stored.
 
     Of a generator on a pretrained base, the trained part and the base's own hash.
     """
     digest = hashlib.sha256(f"{list(generator.vocabulary)}:{generator.size}".encode())
+    digest.update(json.dumps(generator.sectors.written()).encode())
     digest.update(str(getattr(generator.denoiser, "base_sha256", "")).encode())
     for part, module in (("generator", generator.denoiser.learner), ("guide", guide)):
         for name, value in sorted(module.state_dict().items()):

@@ -18,6 +18,8 @@ def test_loaded_generator_predicts_as_the_saved_one(tmp_path: Path) -> None:
     saved.save(tmp_path)
     loaded = Generator.load(tmp_path)
     assert (loaded.vocabulary, loaded.size, loaded.digest) == (saved.vocabulary, saved.size, saved.digest)
+    assert set(saved.sectors.outlines) == {"far", "near"}
+    assert loaded.sectors.outlines == saved.sectors.outlines
     asked = condition_from_layouts([tiny.layout()], saved.vocabulary, tiny.SIZE)
     x, t = torch.randn(1, 1, tiny.SIZE, tiny.SIZE), torch.tensor([0.5])
     with torch.no_grad():

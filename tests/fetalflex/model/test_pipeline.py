@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from fetalflex.anatomy.ontology import plane_index
 from fetalflex.diffusion.two_stage import SampleRequest
 from fetalflex.errors import ModelError
 from fetalflex.model.condition import condition_from_layouts
-from fetalflex.model.pipeline import FetalFlexPipeline
+from fetalflex.model.pipeline import FetalFlexPipeline, model_sha256
 from fetalflex.model.plane_reader import PlaneReader, fit_plane_reader
+from fetalflex.model.sectors import Sectors
 from tests.fetalflex import tiny
 
 ROOT = Path(__file__).parents[3]
@@ -47,6 +49,8 @@ def test_loaded_pipeline_makes_the_same_bytes(saved: Path) -> None:
     for one, other in zip(before(LAYOUTS, seed=3).images, after(LAYOUTS, seed=3).images, strict=True):
         assert one.tobytes() == other.tobytes()
     assert after.sha256() == before.sha256()
+    assert after.generator.sectors.outlines == before.generator.sectors.outlines
+    assert model_sha256(replace(before.generator, sectors=Sectors()), before.guide.segmenter) != before.sha256()
     assert (after.sampling, after.config.shapes) == (before.sampling, {"femur": {"n": 9}})
 
 

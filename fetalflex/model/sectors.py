@@ -1,0 +1,94 @@
+"""Sectors: which shapes the field of view has in a center's images, as convex outlines.
+
+A device shows tissue in a sector and nothing outside of it. A generator learns those shapes by and by, and draws them
+with soft or bent edges, or of no device at all. They are geometry of a device, known exactly: of each center the
+outlines that its training images have, each but once, travel with the generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fetalflex.dataset import Cases
+
+Images = npt.NDArray[np.uint8]
+Masks = npt.NDArray[np.bool_]
+Outline = tuple[tuple[float, float], ...]
+"""Corners (x, y) in sides of the canvas."""
+
+MOST, ALIKE = 64, 0.97
+"""Outlines kept of a center, and the overlap (intersection over union) from which two are one."""
+LIT = 3  # grey from which an image shows something; lossy compression leaves less in what was black
+_CORNERS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Sectors:
+    """The outlines of each center's sectors, the most frequent first."""
+
+    outlines: Mapping[str, tuple[Outline, ...]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(cases: Cases) -> Sectors:
+        """Return the sectors of these cases. An image that shows nothing has none."""
+        found = {}
+        for center in sorted(set(cases.centers.tolist())):
+            shapes = [s for s in map(outline, cases.images[cases.centers == center]) if s]
+            if shapes:
+                found[str(center)] = _distinct(shapes, cases.size)
+        return Sectors(found)
+
+    @staticmethod
+    def read(values: Mapping[str, Iterable[Iterable[Sequence[float]]]]) -> Sectors:
+        """Return what `written` gave, out of JSON."""
+        return Sectors({c: tuple(tuple((x, y) for x, y in o) for o in shapes) for c, shapes in values.items()})
+
+    def written(self) -> dict[str, list[list[list[float]]]]:
+        """Return the outlines as JSON's types."""
+        return {c: [[list(corner) for corner in o] for o in shapes] for c, shapes in sorted(self.outlines.items())}
+
+    def drawn(self, center: str | None, size: int) -> Masks:
+        """Return a center's sectors, bool [N, size, size]; none of a center that is not stated or not known."""
+        return fill(self.outlines.get(center or "", ()), size)
+
+
+def outline(image: Images, lit: int = LIT) -> Outline | None:
+    """Return the convex outline of what is brighter than `lit` in an image [S, S]; None where next to nothing is."""
+    points = np.argwhere(cv2.medianBlur(np.ascontiguousarray(image), 3) > lit)[:, ::-1].astype(np.int32)
+    if len(points) < _CORNERS:
+        return None
+    corners = (cv2.convexHull(points)[:, 0] + 0.5) / image.shape[0]
+    return tuple((round(float(x), 4), round(float(y), 4)) for x, y in corners)
+
+
+def fill(outlines: Sequence[Outline], size: int) -> Masks:
+    """Return outlines as regions, bool [N, size, size]."""
+    found = np.zeros((len(outlines), size, size), np.uint8)
+    for region, corners in zip(found, outlines, strict=True):
+        cv2.fillConvexPoly(region, np.rint(np.array(corners) * size - 0.5).astype(np.int32), (1,))
+    return found > 0
+
+
+def overlap(one: Masks, others: Masks) -> npt.NDArray[np.float64]:
+    """Return intersection over union of a region [S, S] with each of [N, S, S]: float64 [N]."""
+    both, any_ = (one & others).sum((1, 2)), (one | others).sum((1, 2))
+    return np.asarray(both / np.maximum(any_, 1))
+
+
+def _distinct(shapes: Sequence[Outline], size: int) -> tuple[Outline, ...]:
+    """Return at most MOST outlines: time and again the one that stands for most of those that are left."""
+    regions = fill(shapes, size)
+    alike = np.stack([overlap(region, regions) >= ALIKE for region in regions])
+    left = np.ones(len(shapes), bool)
+    kept: list[Outline] = []
+    while left.any() and len(kept) < MOST:
+        best = int(np.argmax((alike & left).sum(1) * left))
+        kept.append(shapes[best])
+        left &= ~alike[best]
+        left[best] = False
+    return tuple(kept)

@@ -1,0 +1,82 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fetalflex.model.sectors import ALIKE, MOST, Sectors, fill, outline, overlap
+from tests.fetalflex import tiny
+
+SIZE = tiny.SIZE
+
+
+def fan(half: float = 0.6, apex: float = -8.0, depth: float = 30.0) -> np.ndarray:
+    """A sector with its tip above the image, bool [S, S]."""
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    beside, below = columns - SIZE / 2 + 0.5, rows - apex
+    return (np.abs(beside) <= half * below) & (np.hypot(beside, below) <= depth - apex)
+
+
+def shown(region: np.ndarray, seed: int = 1) -> np.ndarray:
+    """Tissue in a region, with dark fluid in its middle: uint8 [S, S]."""
+    image = np.random.default_rng(seed).integers(40, 200, region.shape).astype(np.uint8) * region
+    image[12:18, 12:18] = 0
+    return image
+
+
+def with_images(images: list[np.ndarray], centers: list[str]):
+    return replace(tiny.cases(len(images)), images=np.stack(images), centers=np.array(centers))
+
+
+@given(half=st.floats(0.3, 1.2), depth=st.floats(21, 40))
+def test_the_outline_of_tissue_is_its_sector_and_fluid_no_hole(half: float, depth: float) -> None:
+    region = fan(half, depth=depth)
+    found = outline(shown(region))
+    assert found is not None
+    assert all(0 <= v <= 1 for corner in found for v in corner)
+    assert overlap(fill([found], SIZE)[0], region[None])[0] > 0.9
+
+
+def test_black_has_no_outline_and_the_noise_of_compression_is_black() -> None:
+    assert outline(np.zeros((SIZE, SIZE), np.uint8)) is None
+    noisy = np.maximum(shown(fan()), np.random.default_rng(2).integers(0, 4, (SIZE, SIZE)).astype(np.uint8))
+    assert outline(noisy) == outline(shown(fan()))
+
+
+def test_an_outline_is_drawn_on_every_canvas() -> None:
+    found = outline(shown(fan()))
+    assert found is not None
+    large = fill([found], 4 * SIZE)[0]
+    assert overlap(large[2::4, 2::4], fill([found], SIZE))[0] > 0.93
+
+
+def test_each_center_has_its_own_sectors_once_and_the_most_frequent_first() -> None:
+    narrow, wide, cut = fan(0.4), fan(1.0), fan(0.6, depth=20)
+    images = [shown(r, i) for i, r in enumerate((cut, narrow, narrow, narrow, wide, np.zeros_like(wide)))]
+    found = Sectors.of(with_images(images, ["a", "a", "a", "a", "b", "b"]))
+    assert [len(found.drawn(c, SIZE)) for c in ("a", "b")] == [2, 1]
+    assert overlap(narrow, found.drawn("a", SIZE)).argmax() == 0
+    assert overlap(wide, found.drawn("b", SIZE))[0] > ALIKE
+    assert Sectors.of(with_images(images[-1:], ["c"])).outlines == {}
+
+
+@pytest.mark.parametrize("center", [None, "", "elsewhere"])
+def test_an_unknown_center_has_none(center: str | None) -> None:
+    found = Sectors.of(with_images([shown(fan())], ["a"]))
+    assert found.drawn(center, SIZE).shape == (0, SIZE, SIZE)
+
+
+def test_json_gives_the_same_sectors() -> None:
+    found = Sectors.of(with_images([shown(fan(h / 10), h) for h in range(3, 12)], ["a"] * 4 + ["b"] * 5))
+    again = Sectors.read(json.loads(json.dumps(found.written())))
+    assert again.outlines == found.outlines
+
+
+def test_a_center_of_many_devices_keeps_so_many() -> None:
+    images = [shown(fan(0.3 + w / 20, depth=d)) for w in range(14) for d in range(16, 34, 3)]
+    found = Sectors.of(with_images(images, ["a"] * len(images)))
+    assert len(found.outlines["a"]) <= MOST
+    regions = found.drawn("a", SIZE)
+    assert all(overlap(r, np.delete(regions, i, 0)).max() < ALIKE for i, r in enumerate(regions))
