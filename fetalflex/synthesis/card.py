@@ -92,7 +92,8 @@ def _origins(origins: Sequence[Origin]) -> str:
     return (
         "\n".join(["| center | images | licence of the data |", "|---|---|---|", *rows])
         + "\n\nWho uses the weights is bound by these licences. No abnormal case was trained on: anomalies are edits\n"
-        "of layouts. Starting layouts are stored as statistics over at least 8 layouts, never as outlines of a patient."
+        "of layouts. Starting layouts are stored as statistics over at least 8 layouts, never as outlines of a\n"
+        "patient; the outlines of the centers' fields of view, geometry of devices, are stored as they are."
     )
 
 
