@@ -164,6 +164,7 @@ class _Sampler:
         self.generator, self.guide, self.params, self.seed = generator, guide, params, seed
         self.denoiser, self.codes = generator.denoiser, Codes(generator, params.batch_size)
         self.device = next(self.denoiser.parameters()).device
+        self.sectors: dict[str | None, Masks] = {}  # of each center, as drawn
 
     def coarse(self, requests: Sequence[SampleRequest]) -> Steps[SampleStep, None, list[_State]]:
         """Few steps from noise (or, with a reference, repainting), then scores and outlines."""
@@ -311,10 +312,13 @@ class _Sampler:
 
     def _sectors(self, request: SampleRequest) -> Masks:
         """Return the fields of view that an image may have; none where it has a reference's, or is one of latents."""
-        size, pixels = self.generator.size, self.denoiser.shape(self.generator.size)[0] == 1
+        size, center = self.generator.size, request.layout.center
+        pixels = self.denoiser.shape(size)[0] == 1
         if not (self.params.real_sectors and pixels and request.reference is None):
             return np.zeros((0, size, size), bool)
-        return fitting_sectors(self.generator.sectors, request.layout, size)
+        if center not in self.sectors:
+            self.sectors[center] = self.generator.sectors.drawn(center, size)
+        return fitting_sectors(self.sectors[center], request.layout)
 
     def _canvas(self, batch: list[SampleRequest], regions: list[Mask | None]) -> Canvas:
         """Return references and regions; an image without a reference may change everywhere."""

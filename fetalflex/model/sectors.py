@@ -18,6 +18,7 @@ from fetalflex.dataset import Cases
 
 Images = npt.NDArray[np.uint8]
 Masks = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
 Outline = tuple[tuple[float, float], ...]
 """Corners (x, y) in sides of the canvas."""
 
@@ -25,6 +26,7 @@ MOST, ALIKE = 64, 0.97
 """Outlines kept of a center, and the overlap (intersection over union) from which two are one."""
 LIT = 3  # grey from which an image shows something; lossy compression leaves less in what was black
 _CORNERS = 3
+_COMPARED, _LOOKED_AT = 64, 1024  # pixels a side; images of a center, evenly over all
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,7 @@ class Sectors:
         for center in sorted(set(cases.centers.tolist())):
             shapes = [s for s in map(outline, cases.images[cases.centers == center]) if s]
             if shapes:
-                found[str(center)] = _distinct(shapes, cases.size)
+                found[str(center)] = _distinct(shapes)
         return Sectors(found)
 
     @staticmethod
@@ -74,16 +76,17 @@ def fill(outlines: Sequence[Outline], size: int) -> Masks:
     return found > 0
 
 
-def overlap(one: Masks, others: Masks) -> npt.NDArray[np.float64]:
-    """Return intersection over union of a region [S, S] with each of [N, S, S]: float64 [N]."""
-    both, any_ = (one & others).sum((1, 2)), (one | others).sum((1, 2))
-    return np.asarray(both / np.maximum(any_, 1))
+def overlaps(some: Floats, others: Floats) -> Floats:
+    """Return intersection over union of regions [N, P] with others [M, P], 0 or 1 each: float32 [N, M]."""
+    both = some @ others.T  # a product of matrices counts the pixels that two have in common
+    return np.asarray(both / np.maximum(some.sum(1)[:, None] + others.sum(1) - both, 1))
 
 
-def _distinct(shapes: Sequence[Outline], size: int) -> tuple[Outline, ...]:
+def _distinct(shapes: Sequence[Outline]) -> tuple[Outline, ...]:
     """Return at most MOST outlines: time and again the one that stands for most of those that are left."""
-    regions = fill(shapes, size)
-    alike = np.stack([overlap(region, regions) >= ALIKE for region in regions])
+    shapes = [shapes[i] for i in np.unique(np.linspace(0, len(shapes) - 1, _LOOKED_AT).round().astype(int))]
+    regions = np.stack([region.ravel() for region in fill(shapes, _COMPARED)]).astype(np.float32)
+    alike = overlaps(regions, regions) >= ALIKE
     left = np.ones(len(shapes), bool)
     kept: list[Outline] = []
     while left.any() and len(kept) < MOST:

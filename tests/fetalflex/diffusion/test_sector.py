@@ -19,8 +19,8 @@ REGIONS = SECTORS.drawn("near", SIZE)
 PARAMS = tiny.SAMPLE.model_copy(update={"guidance": 1.5})
 
 
-def _layout(x: float, center: str | None = "near") -> Layout:
-    return Layout("transventricular", "image", 1.0, (LayoutObject("head", (x, 0.3, x + 0.2, 0.6)),), center)
+def _layout(x: float) -> Layout:
+    return Layout("transventricular", "image", 1.0, (LayoutObject("head", (x, 0.3, x + 0.2, 0.6)),), "near")
 
 
 def _shows(pixels: np.ndarray):
@@ -67,12 +67,21 @@ def test_each_image_has_its_own_sector_time_and_no_company() -> None:
 
 
 def test_a_sector_that_cuts_what_is_asked_is_none() -> None:
-    assert len(fitting_sectors(SECTORS, _layout(0.4), SIZE)) == 2
-    [only] = fitting_sectors(SECTORS, _layout(0.75), SIZE)
+    assert len(fitting_sectors(REGIONS, _layout(0.4))) == 2
+    [only] = fitting_sectors(REGIONS, _layout(0.75))
     assert (only == REGIONS[1]).all()
-    assert len(fitting_sectors(SECTORS, replace(_layout(0.1), objects=()), SIZE)) == 2
-    assert len(fitting_sectors(SECTORS, _layout(0.4, "far"), SIZE)) == 0
-    assert len(fitting_sectors(SECTORS, _layout(0.4, None), SIZE)) == 0
+    assert len(fitting_sectors(REGIONS, replace(_layout(0.1), objects=()))) == 2
+    assert len(fitting_sectors(SECTORS.drawn("far", SIZE), _layout(0.4))) == 0
+
+
+def test_large_images_have_the_same_sector() -> None:
+    size, t = 8 * SIZE, torch.tensor([0.4])
+    x = torch.zeros(1, 1, size, size)
+    pixels = np.kron(_right_half(), np.ones((8, 8), np.uint8))
+    large = SECTORS.drawn("near", size)
+    clean = clean_estimate(x, in_sector(_shows(pixels), [fitting_sectors(large, _layout(0.4))])(x, t), t)
+    assert bool((clean[0, 0][torch.from_numpy(~large[1])] == -1).all())
+    assert torch.equal(clean[0, 0][torch.from_numpy(large[1])], to_signal(pixels)[0, 0][torch.from_numpy(large[1])])
 
 
 def test_images_end_in_a_sector_of_their_center_and_edits_in_that_of_their_reference() -> None:

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from fetalflex.model.sectors import ALIKE, MOST, Sectors, fill, outline, overlap
+from fetalflex.model.sectors import ALIKE, MOST, Sectors, fill, outline, overlaps
 from tests.fetalflex import tiny
 
 SIZE = tiny.SIZE
@@ -17,6 +18,11 @@ def fan(half: float = 0.6, apex: float = -8.0, depth: float = 30.0) -> np.ndarra
     rows, columns = np.mgrid[:SIZE, :SIZE]
     beside, below = columns - SIZE / 2 + 0.5, rows - apex
     return (np.abs(beside) <= half * below) & (np.hypot(beside, below) <= depth - apex)
+
+
+def overlap(one: np.ndarray, others: np.ndarray) -> np.ndarray:
+    flat = (regions.reshape(len(regions), -1).astype(np.float32) for regions in (one[None], others))
+    return overlaps(*flat)[0]
 
 
 def shown(region: np.ndarray, seed: int = 1) -> np.ndarray:
@@ -68,6 +74,14 @@ def test_an_unknown_center_has_none(center: str | None) -> None:
     assert found.drawn(center, SIZE).shape == (0, SIZE, SIZE)
 
 
+@given(hnp.arrays(bool, (3, 20)), hnp.arrays(bool, (2, 20)))
+def test_overlaps_are_intersections_over_unions(some: np.ndarray, others: np.ndarray) -> None:
+    found = overlaps(some.astype(np.float32), others.astype(np.float32))
+    for i, j in np.ndindex(3, 2):
+        union = (some[i] | others[j]).sum()
+        assert found[i, j] == pytest.approx((some[i] & others[j]).sum() / union if union else 0, abs=1e-6)
+
+
 def test_json_gives_the_same_sectors() -> None:
     found = Sectors.of(with_images([shown(fan(h / 10), h) for h in range(3, 12)], ["a"] * 4 + ["b"] * 5))
     again = Sectors.read(json.loads(json.dumps(found.written())))
@@ -78,5 +92,5 @@ def test_a_center_of_many_devices_keeps_so_many() -> None:
     images = [shown(fan(0.3 + w / 20, depth=d)) for w in range(14) for d in range(16, 34, 3)]
     found = Sectors.of(with_images(images, ["a"] * len(images)))
     assert len(found.outlines["a"]) <= MOST
-    regions = found.drawn("a", SIZE)
+    regions = found.drawn("a", 64)  # as they are compared
     assert all(overlap(r, np.delete(regions, i, 0)).max() < ALIKE for i, r in enumerate(regions))
