@@ -25,7 +25,7 @@ Outline = tuple[tuple[float, float], ...]
 MOST, ALIKE = 64, 0.97
 """Outlines kept of a center, and the overlap (intersection over union) from which two are one."""
 LIT = 3  # grey from which an image shows something; lossy compression leaves less in what was black
-_CORNERS = 3
+_ROWS = 3
 _COMPARED, _LOOKED_AT = 64, 1024  # pixels a side; images of a center, evenly over all
 
 
@@ -61,9 +61,13 @@ class Sectors:
 
 def outline(image: Images, lit: int = LIT) -> Outline | None:
     """Return the convex outline of what is brighter than `lit` in an image [S, S]; None where next to nothing is."""
-    points = np.argwhere(cv2.medianBlur(np.ascontiguousarray(image), 3) > lit)[:, ::-1].astype(np.int32)
-    if len(points) < _CORNERS:
+    seen = cv2.medianBlur(np.ascontiguousarray(image), 3) > lit
+    rows = np.flatnonzero(seen.any(1))
+    if len(rows) < _ROWS:
         return None
+    # All else lies between the first and the last of each row.
+    ends = (seen.argmax(1)[rows], seen.shape[1] - 1 - seen[:, ::-1].argmax(1)[rows])
+    points = np.concatenate([np.stack([end, rows], 1) for end in ends]).astype(np.int32)
     corners = (cv2.convexHull(points)[:, 0] + 0.5) / image.shape[0]
     return tuple((round(float(x), 4), round(float(y), 4)) for x, y in corners)
 

@@ -61,8 +61,8 @@ def _accept_some(root: Path) -> None:
     params = yaml.safe_load((root / "params.yaml").read_text())
     some = {
         "metric": "nearest_distance",
-        "at_least": 0.0185,
-        "reason": "for the tests: most images reach it, some do not",
+        "at_most": 0.0058,
+        "reason": "for the tests: most images keep it, some do not",
     }
     params["gate"]["image"] = [some if c["metric"] == "dice" else c for c in params["gate"]["image"]]
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
