@@ -26,6 +26,7 @@ from fetalflex.anatomy.layout import Layout, rasterize
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES, structure_index
 from fetalflex.dataset import EXPERT, Cases, marked_share
 from fetalflex.diffusion.guidance import Codes, guided, steered, wanted
+from fetalflex.diffusion.sector import fitting_sectors, in_sector
 from fetalflex.diffusion.solver import euler, heun, multistep, noise, time_grid
 from fetalflex.diffusion.two_stage import SampleRequest, decoded, sample_images
 from fetalflex.masks.segmenter import Segmenter
@@ -137,7 +138,7 @@ def run_plain(world: World, name: str, steps: int, solver: str, steering: float 
         world,
         name,
         f"{steps} {solver} {steering} {world.params.guidance} {world.params.guidance_until} "
-        f"{world.params.guidance_rescale} {world.params.remove_checkerboard}",
+        f"{world.params.guidance_rescale} {world.params.remove_checkerboard} {world.params.real_sectors}",
         requests,
     )
     if not path.exists():
@@ -148,6 +149,9 @@ def run_plain(world: World, name: str, steps: int, solver: str, steering: float 
             layouts = [r.layout for r in chunk]
             how = (world.params.guidance, world.params.guidance_until, world.params.guidance_rescale)
             field = guided(Codes(world.generator, 8), layouts, [None] * 8, *how)
+            if world.params.real_sectors:
+                shapes, size = world.generator.sectors, world.generator.size
+                field = in_sector(field, [fitting_sectors(shapes.drawn(a.center, size), a) for a in layouts])
             x = noise([rng.derive_seed(world.seed, r.image_id, "coarse", 0) for r in chunk], world.generator.size)
             times = time_grid(steps)
             if steering:
