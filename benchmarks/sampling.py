@@ -150,8 +150,8 @@ def run_plain(world: World, name: str, steps: int, solver: str, steering: float 
             how = (world.params.guidance, world.params.guidance_until, world.params.guidance_rescale)
             field = guided(Codes(world.generator, 8), layouts, [None] * 8, *how)
             if world.params.real_sectors:
-                shapes, size = world.generator.sectors, world.generator.size
-                field = in_sector(field, [fitting_sectors(shapes.drawn(a.center, size), a) for a in layouts])
+                known = world.generator.sectors.known
+                field = in_sector(field, [fitting_sectors(known(a.center), a) for a in layouts])
             x = noise([rng.derive_seed(world.seed, r.image_id, "coarse", 0) for r in chunk], world.generator.size)
             times = time_grid(steps)
             if steering:

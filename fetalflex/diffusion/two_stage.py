@@ -31,7 +31,7 @@ from fetalflex.masks.segmenter import Segmenter
 from fetalflex.model.batches import to_pixels, to_signal
 from fetalflex.model.denoiser import Backbone
 from fetalflex.model.generator import Generator
-from fetalflex.model.sectors import Masks
+from fetalflex.model.sectors import Outline
 from fetalflex.params import Sample
 from fetalflex.rng import derive_seed
 
@@ -164,7 +164,6 @@ class _Sampler:
         self.generator, self.guide, self.params, self.seed = generator, guide, params, seed
         self.denoiser, self.codes = generator.denoiser, Codes(generator, params.batch_size)
         self.device = next(self.denoiser.parameters()).device
-        self.sectors: dict[str | None, Masks] = {}  # of each center, as drawn
 
     def coarse(self, requests: Sequence[SampleRequest]) -> Steps[SampleStep, None, list[_State]]:
         """Few steps from noise (or, with a reference, repainting), then scores and outlines."""
@@ -310,15 +309,12 @@ class _Sampler:
             field = anechoic(field, fluid.to(self.device), params.darkening, self.denoiser.patch)
         return in_sector(field, [self._sectors(r) for r in batch])
 
-    def _sectors(self, request: SampleRequest) -> Masks:
+    def _sectors(self, request: SampleRequest) -> list[Outline]:
         """Return the fields of view that an image may have; none where it has a reference's, or is one of latents."""
-        size, center = self.generator.size, request.layout.center
-        pixels = self.denoiser.shape(size)[0] == 1
+        pixels = self.denoiser.shape(self.generator.size)[0] == 1
         if not (self.params.real_sectors and pixels and request.reference is None):
-            return np.zeros((0, size, size), bool)
-        if center not in self.sectors:
-            self.sectors[center] = self.generator.sectors.drawn(center, size)
-        return fitting_sectors(self.sectors[center], request.layout)
+            return []
+        return fitting_sectors(self.generator.sectors.known(request.layout.center), request.layout)
 
     def _canvas(self, batch: list[SampleRequest], regions: list[Mask | None]) -> Canvas:
         """Return references and regions; an image without a reference may change everywhere."""

@@ -24,9 +24,11 @@ Outline = tuple[tuple[float, float], ...]
 
 MOST, ALIKE = 64, 0.97
 """Outlines kept of a center, and the overlap (intersection over union) from which two are one."""
+COMPARED = 64
+"""Pixels a side of the canvas on which sectors are compared, whatever the images' size."""
 LIT = 3  # grey from which an image shows something; lossy compression leaves less in what was black
 _ROWS = 3
-_COMPARED, _LOOKED_AT = 64, 1024  # pixels a side; images of a center, evenly over all
+_LOOKED_AT = 1024  # images of a center, evenly over all
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +56,9 @@ class Sectors:
         """Return the outlines as JSON's types."""
         return {c: [[list(corner) for corner in o] for o in shapes] for c, shapes in sorted(self.outlines.items())}
 
-    def drawn(self, center: str | None, size: int) -> Masks:
-        """Return a center's sectors, bool [N, size, size]; none of a center that is not stated or not known."""
-        return fill(self.outlines.get(center or "", ()), size)
+    def known(self, center: str | None) -> tuple[Outline, ...]:
+        """Return a center's sectors; none of a center that is not stated or not known."""
+        return self.outlines.get(center or "", ())
 
 
 def outline(image: Images, lit: int = LIT) -> Outline | None:
@@ -80,16 +82,17 @@ def fill(outlines: Sequence[Outline], size: int) -> Masks:
     return found > 0
 
 
-def overlaps(some: Floats, others: Floats) -> Floats:
-    """Return intersection over union of regions [N, P] with others [M, P], 0 or 1 each: float32 [N, M]."""
-    both = some @ others.T  # a product of matrices counts the pixels that two have in common
-    return np.asarray(both / np.maximum(some.sum(1)[:, None] + others.sum(1) - both, 1))
+def overlaps(some: Masks, others: Masks) -> Floats:
+    """Return intersection over union of regions bool [N, S, S] with others [M, S, S]: float32 [N, M]."""
+    one, other = (regions.reshape(len(regions), -1).astype(np.float32) for regions in (some, others))
+    both = one @ other.T  # a product of matrices counts the pixels that two have in common
+    return np.asarray(both / np.maximum(one.sum(1)[:, None] + other.sum(1) - both, 1))
 
 
 def _distinct(shapes: Sequence[Outline]) -> tuple[Outline, ...]:
     """Return at most MOST outlines: time and again the one that stands for most of those that are left."""
     shapes = [shapes[i] for i in np.unique(np.linspace(0, len(shapes) - 1, _LOOKED_AT).round().astype(int))]
-    regions = np.stack([region.ravel() for region in fill(shapes, _COMPARED)]).astype(np.float32)
+    regions = fill(shapes, COMPARED)
     alike = overlaps(regions, regions) >= ALIKE
     left = np.ones(len(shapes), bool)
     kept: list[Outline] = []

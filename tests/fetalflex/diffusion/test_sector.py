@@ -8,14 +8,15 @@ from fetalflex.diffusion.objective import clean_estimate
 from fetalflex.diffusion.sector import LATE, fitting_sectors, in_sector
 from fetalflex.diffusion.two_stage import SampleRequest, sample_images
 from fetalflex.model.batches import to_signal
-from fetalflex.model.sectors import Outline, Sectors
+from fetalflex.model.sectors import Outline, Sectors, fill
 from tests.fetalflex import tiny
 
 SIZE = tiny.SIZE
 LEFT: Outline = ((0.0, 0.0), (0.7, 0.0), (0.7, 1.0), (0.0, 1.0))
 RIGHT: Outline = ((0.3, 0.0), (1.0, 0.0), (1.0, 1.0), (0.3, 1.0))
 SECTORS = Sectors({"near": (LEFT, RIGHT)})
-REGIONS = SECTORS.drawn("near", SIZE)
+BOTH = SECTORS.known("near")
+REGIONS = fill(BOTH, SIZE)
 PARAMS = tiny.SAMPLE.model_copy(update={"guidance": 1.5})
 
 
@@ -40,7 +41,7 @@ X = torch.randn(1, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
 
 def test_late_estimates_are_black_outside_of_the_nearest_sector_and_untouched_inside() -> None:
     field, t = _shows(_right_half()), torch.tensor([0.4])
-    kept = in_sector(field, [REGIONS])(X, t)
+    kept = in_sector(field, [BOTH])(X, t)
     outside = ~torch.from_numpy(REGIONS[1])[None, None]
     torch.testing.assert_close(clean_estimate(X, kept, t)[outside], torch.full((int(outside.sum()),), -1.0))
     assert torch.equal(kept[~outside], field(X, t)[~outside])
@@ -49,16 +50,16 @@ def test_late_estimates_are_black_outside_of_the_nearest_sector_and_untouched_in
 def test_early_estimates_and_images_without_a_sector_are_untouched_to_the_bit() -> None:
     field = _shows(_right_half())
     early = torch.tensor([LATE + 0.05])
-    assert torch.equal(in_sector(field, [REGIONS])(X, early), field(X, early))
-    assert in_sector(field, [REGIONS[:0]]) is field
+    assert torch.equal(in_sector(field, [BOTH])(X, early), field(X, early))
+    assert in_sector(field, [()]) is field
     black, late = _shows(np.zeros((1, SIZE, SIZE), np.uint8)), torch.tensor([0.2])
-    assert torch.equal(in_sector(black, [REGIONS])(X, late), black(X, late))  # nothing is shown yet
+    assert torch.equal(in_sector(black, [BOTH])(X, late), black(X, late))  # nothing is shown yet
 
 
 def test_each_image_has_its_own_sector_time_and_no_company() -> None:
     pixels = np.concatenate([_right_half(), _right_half()[:, :, ::-1], _right_half()])
     x, t = X.repeat(3, 1, 1, 1), torch.tensor([0.5, 0.3, 0.9])
-    fitting = [REGIONS, REGIONS, REGIONS]
+    fitting = [BOTH, BOTH, BOTH]
     together = in_sector(_shows(pixels), fitting)(x, t)
     for i in range(3):
         alone = in_sector(_shows(pixels[i : i + 1]), fitting[i : i + 1])(x[i : i + 1], t[i : i + 1])
@@ -67,19 +68,19 @@ def test_each_image_has_its_own_sector_time_and_no_company() -> None:
 
 
 def test_a_sector_that_cuts_what_is_asked_is_none() -> None:
-    assert len(fitting_sectors(REGIONS, _layout(0.4))) == 2
-    [only] = fitting_sectors(REGIONS, _layout(0.75))
-    assert (only == REGIONS[1]).all()
-    assert len(fitting_sectors(REGIONS, replace(_layout(0.1), objects=()))) == 2
-    assert len(fitting_sectors(SECTORS.drawn("far", SIZE), _layout(0.4))) == 0
+    assert len(fitting_sectors(BOTH, _layout(0.4))) == 2
+    [only] = fitting_sectors(BOTH, _layout(0.75))
+    assert only == RIGHT
+    assert len(fitting_sectors(BOTH, replace(_layout(0.1), objects=()))) == 2
+    assert len(fitting_sectors(SECTORS.known("far"), _layout(0.4))) == 0
 
 
 def test_large_images_have_the_same_sector() -> None:
     size, t = 8 * SIZE, torch.tensor([0.4])
     x = torch.zeros(1, 1, size, size)
     pixels = np.kron(_right_half(), np.ones((8, 8), np.uint8))
-    large = SECTORS.drawn("near", size)
-    clean = clean_estimate(x, in_sector(_shows(pixels), [fitting_sectors(large, _layout(0.4))])(x, t), t)
+    large = fill(BOTH, size)
+    clean = clean_estimate(x, in_sector(_shows(pixels), [fitting_sectors(BOTH, _layout(0.4))])(x, t), t)
     assert bool((clean[0, 0][torch.from_numpy(~large[1])] == -1).all())
     assert torch.equal(clean[0, 0][torch.from_numpy(large[1])], to_signal(pixels)[0, 0][torch.from_numpy(large[1])])
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fetalflex.model.sectors import ALIKE, MOST, Sectors, fill, outline, overlaps
+from fetalflex.model.sectors import ALIKE, COMPARED, MOST, Sectors, fill, outline, overlaps
 from tests.fetalflex import tiny
 
 SIZE = tiny.SIZE
@@ -21,8 +21,7 @@ def fan(half: float = 0.6, apex: float = -8.0, depth: float = 30.0) -> np.ndarra
 
 
 def overlap(one: np.ndarray, others: np.ndarray) -> np.ndarray:
-    flat = (regions.reshape(len(regions), -1).astype(np.float32) for regions in (one[None], others))
-    return overlaps(*flat)[0]
+    return overlaps(one[None], others)[0]
 
 
 def shown(region: np.ndarray, seed: int = 1) -> np.ndarray:
@@ -62,21 +61,21 @@ def test_each_center_has_its_own_sectors_once_and_the_most_frequent_first() -> N
     narrow, wide, cut = fan(0.4), fan(1.0), fan(0.6, depth=20)
     images = [shown(r, i) for i, r in enumerate((cut, narrow, narrow, narrow, wide, np.zeros_like(wide)))]
     found = Sectors.of(with_images(images, ["a", "a", "a", "a", "b", "b"]))
-    assert [len(found.drawn(c, SIZE)) for c in ("a", "b")] == [2, 1]
-    assert overlap(narrow, found.drawn("a", SIZE)).argmax() == 0
-    assert overlap(wide, found.drawn("b", SIZE))[0] > ALIKE
+    assert [len(found.known(c)) for c in ("a", "b")] == [2, 1]
+    assert overlap(narrow, fill(found.known("a"), SIZE)).argmax() == 0
+    assert overlap(wide, fill(found.known("b"), SIZE))[0] > ALIKE
     assert Sectors.of(with_images(images[-1:], ["c"])).outlines == {}
 
 
 @pytest.mark.parametrize("center", [None, "", "elsewhere"])
 def test_an_unknown_center_has_none(center: str | None) -> None:
     found = Sectors.of(with_images([shown(fan())], ["a"]))
-    assert found.drawn(center, SIZE).shape == (0, SIZE, SIZE)
+    assert fill(found.known(center), SIZE).shape == (0, SIZE, SIZE)
 
 
-@given(hnp.arrays(bool, (3, 20)), hnp.arrays(bool, (2, 20)))
+@given(hnp.arrays(bool, (3, 4, 5)), hnp.arrays(bool, (2, 4, 5)))
 def test_overlaps_are_intersections_over_unions(some: np.ndarray, others: np.ndarray) -> None:
-    found = overlaps(some.astype(np.float32), others.astype(np.float32))
+    found = overlaps(some, others)
     for i, j in np.ndindex(3, 2):
         union = (some[i] | others[j]).sum()
         assert found[i, j] == pytest.approx((some[i] & others[j]).sum() / union if union else 0, abs=1e-6)
@@ -92,5 +91,5 @@ def test_a_center_of_many_devices_keeps_so_many() -> None:
     images = [shown(fan(0.3 + w / 20, depth=d)) for w in range(14) for d in range(16, 34, 3)]
     found = Sectors.of(with_images(images, ["a"] * len(images)))
     assert len(found.outlines["a"]) <= MOST
-    regions = found.drawn("a", 64)  # as they are compared
+    regions = fill(found.known("a"), COMPARED)
     assert all(overlap(r, np.delete(regions, i, 0)).max() < ALIKE for i, r in enumerate(regions))
