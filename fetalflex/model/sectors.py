@@ -1,4 +1,6 @@
-"""Sectors: which shapes the field of view has in a center's images, as convex outlines.
+"""Sectors: which shapes the field of view has in a center's images, as outlines.
+
+An outline is convex but for its top, where a curved probe leaves an arc between two horns.
 
 A device shows tissue in a sector and nothing outside of it. A generator learns those shapes by and by, and draws them
 with soft or bent edges, or of no device at all. They are geometry of a device, known exactly: of each center the
@@ -28,6 +30,12 @@ COMPARED = 64
 """Pixels a side of the canvas on which sectors are compared, whatever the images' size."""
 LIT = 3  # grey from which an image shows something; lossy compression leaves less in what was black
 _ROWS = 3
+_LEVEL = 0.35  # height over width up to which an edge of the hull may be the probe's face, not the sector's side
+_CURVED = 0.5
+"""Depth over half the width of the deepest arc that is a probe's; what is darker further down is a shadow."""
+_ARC = np.linspace(0, 1, 9)
+_SHALLOW, _TOUCHED = 1.0, 25
+"""Pixels from which an arc is one; percentage of its columns that may be bright above it."""
 _LOOKED_AT = 1024  # images of a center, evenly over all
 
 
@@ -62,7 +70,7 @@ class Sectors:
 
 
 def outline(image: Images, lit: int = LIT) -> Outline | None:
-    """Return the convex outline of what is brighter than `lit` in an image [S, S]; None where next to nothing is."""
+    """Return the outline of what is brighter than `lit` in an image [S, S]; None where next to nothing is."""
     seen = cv2.medianBlur(np.ascontiguousarray(image), 3) > lit
     rows = np.flatnonzero(seen.any(1))
     if len(rows) < _ROWS:
@@ -70,15 +78,43 @@ def outline(image: Images, lit: int = LIT) -> Outline | None:
     # All else lies between the first and the last of each row.
     ends = (seen.argmax(1)[rows], seen.shape[1] - 1 - seen[:, ::-1].argmax(1)[rows])
     points = np.concatenate([np.stack([end, rows], 1) for end in ends]).astype(np.int32)
-    corners = (cv2.convexHull(points)[:, 0] + 0.5) / image.shape[0]
+    corners = (_curved_in(cv2.convexHull(points)[:, 0].astype(float), seen) + 0.5) / image.shape[0]
     return tuple((round(float(x), 4), round(float(y), 4)) for x, y in corners)
+
+
+def _curved_in(hull: npt.NDArray[np.float64], seen: Masks) -> npt.NDArray[np.float64]:
+    """Return corners (x, y) of a hull, in pixels, with the arc of a curved probe in place of its top edge.
+
+    The arc hangs between both ends of that edge, as deep as the first bright pixels of nearly all its columns allow:
+    a shadow reaches further down in some columns, and does not bend it.
+    """
+    ends = np.roll(hull, -1, 0)
+    along = ends - hull
+    above = (hull[:, 1] + ends[:, 1]) / 2 < hull[:, 1].mean()
+    edges = np.abs(along[:, 0]) * (above & (np.abs(along[:, 1]) <= _LEVEL * np.abs(along[:, 0])))
+    top = int(edges.argmax())
+    left, right = sorted((hull[top], ends[top]), key=lambda corner: float(corner[0]))
+    columns = np.arange(int(left[0]), int(right[0]) + 1)
+    slope = (right[1] - left[1]) / max(right[0] - left[0], 1)
+    below = np.where(seen.any(0), seen.argmax(0), np.inf)[columns] - left[1] - slope * (columns - left[0])
+    dark = columns[below >= _SHALLOW]
+    if len(dark) < _ROWS:
+        return hull
+    start, width = dark[0] - 1, dark[-1] - dark[0] + 2  # from one horn to the other
+    sagitta = below / (4 * np.clip((columns - start) / width * (1 - (columns - start) / width), 0.01, 1))
+    depth = float(np.percentile(sagitta[np.abs(columns - start - width / 2) < width / 4], _TOUCHED))
+    if not _SHALLOW <= depth <= _CURVED * width / 2:
+        return hull
+    arc = np.stack([start + _ARC * width, left[1] + slope * (start + _ARC * width - left[0])], 1)
+    arc[:, 1] += depth * 4 * _ARC * (1 - _ARC)
+    return np.insert(hull, top + 1, arc if along[top, 0] > 0 else arc[::-1], 0)
 
 
 def fill(outlines: Sequence[Outline], size: int) -> Masks:
     """Return outlines as regions, bool [N, size, size]."""
     found = np.zeros((len(outlines), size, size), np.uint8)
     for region, corners in zip(found, outlines, strict=True):
-        cv2.fillConvexPoly(region, np.rint(np.array(corners) * size - 0.5).astype(np.int32), (1,))
+        cv2.fillPoly(region, [np.rint(np.array(corners) * size - 0.5).astype(np.int32)], (1,))
     return found > 0
 
 

@@ -20,6 +20,14 @@ def fan(half: float = 0.6, apex: float = -8.0, depth: float = 30.0) -> np.ndarra
     return (np.abs(beside) <= half * below) & (np.hypot(beside, below) <= depth - apex)
 
 
+def curved(half: float, radius: float) -> np.ndarray:
+    """The sector of a curved probe: an arc at its top between two horns, bool [4 S, 4 S]."""
+    rows, columns = np.mgrid[: 4 * SIZE, : 4 * SIZE]
+    beside, below = columns - 2 * SIZE + 0.5, rows + radius - 12.0
+    reach = np.hypot(beside, below)
+    return (np.abs(np.arctan2(beside, below)) <= half) & (reach >= radius) & (reach <= radius + 2.5 * SIZE)
+
+
 def overlap(one: np.ndarray, others: np.ndarray) -> np.ndarray:
     return overlaps(one[None], others)[0]
 
@@ -42,6 +50,38 @@ def test_the_outline_of_tissue_is_its_sector_and_fluid_no_hole(half: float, dept
     assert found is not None
     assert all(0 <= v <= 1 for corner in found for v in corner)
     assert overlap(fill([found], SIZE)[0], region[None])[0] > 0.9
+
+
+@given(half=st.floats(0.4, 0.7), radius=st.floats(20, 40))
+def test_the_top_of_a_curved_probe_is_an_arc(half: float, radius: float) -> None:
+    region = curved(half, radius)
+    found = outline(np.uint8(90) * region)
+    assert found is not None
+    drawn = fill([found], len(region))
+    assert overlap(region, drawn)[0] > 0.97
+    lowest = np.abs(tops(drawn[0], radius * half) - tops(region, radius * half))
+    assert lowest.max() <= 2
+    assert lowest.mean() < 1
+
+
+def tops(region: np.ndarray, width: float) -> np.ndarray:
+    """The first rows of a region's middle columns."""
+    middle, reach = region.shape[1] // 2, int(0.8 * width)
+    return region[:, middle - reach : middle + reach].argmax(0)
+
+
+def test_a_shadow_does_not_bend_the_arc_and_none_begins_at_a_flat_top() -> None:
+    plain = np.uint8(90) * curved(0.5, 30)
+    shaded = plain.copy()
+    shaded[:60, 38:44] = 0
+    with_shadow, without = (tops(fill([outline(i) or ()], len(i))[0], 15) for i in (shaded, plain))
+    assert np.abs(with_shadow - without).max() <= 1
+    flat = np.full((SIZE, SIZE), 90, np.uint8)
+    whole = outline(flat)
+    flat[:14, 5:19] = 0
+    assert outline(flat) == whole
+    flat[:14, 5:19], flat[:4, 10:12] = 90, 0
+    assert outline(flat) == whole
 
 
 def test_black_has_no_outline_and_the_noise_of_compression_is_black() -> None:
