@@ -33,7 +33,7 @@ _ROWS = 3
 _LEVEL = 0.35  # height over width up to which an edge of the hull may be the probe's face, not the sector's side
 _CURVED = 0.5
 """Depth over half the width of the deepest arc that is a probe's; what is darker further down is a shadow."""
-_ARC = np.linspace(0, 1, 9)
+_ARC, _MIDDLE = np.linspace(0, 1, 9), 0.25  # corners of an arc; how far from its middle its depth is read
 _SHALLOW, _TOUCHED = 1.0, 25
 """Pixels from which an arc is one; percentage of its columns that may be bright above it."""
 _LOOKED_AT = 1024  # images of a center, evenly over all
@@ -85,8 +85,8 @@ def outline(image: Images, lit: int = LIT) -> Outline | None:
 def _curved_in(hull: npt.NDArray[np.float64], seen: Masks) -> npt.NDArray[np.float64]:
     """Return corners (x, y) of a hull, in pixels, with the arc of a curved probe in place of its top edge.
 
-    The arc hangs between both ends of that edge, as deep as the first bright pixels of nearly all its columns allow:
-    a shadow reaches further down in some columns, and does not bend it.
+    The arc hangs between two horns as deep as the first bright pixels of three quarters of its middle columns allow: a
+    shadow reaches further down, and does not bend it where it leaves the other quarter.
     """
     ends = np.roll(hull, -1, 0)
     along = ends - hull
@@ -96,17 +96,18 @@ def _curved_in(hull: npt.NDArray[np.float64], seen: Masks) -> npt.NDArray[np.flo
     left, right = sorted((hull[top], ends[top]), key=lambda corner: float(corner[0]))
     columns = np.arange(int(left[0]), int(right[0]) + 1)
     slope = (right[1] - left[1]) / max(right[0] - left[0], 1)
-    below = np.where(seen.any(0), seen.argmax(0), np.inf)[columns] - left[1] - slope * (columns - left[0])
+    below = np.where(seen.any(0), seen.argmax(0), len(seen))[columns] - left[1] - slope * (columns - left[0])
     dark = columns[below >= _SHALLOW]
     if len(dark) < _ROWS:
         return hull
     start, width = dark[0] - 1, dark[-1] - dark[0] + 2  # from one horn to the other
-    sagitta = below / (4 * np.clip((columns - start) / width * (1 - (columns - start) / width), 0.01, 1))
-    depth = float(np.percentile(sagitta[np.abs(columns - start - width / 2) < width / 4], _TOUCHED))
+    place = (columns - start) / width
+    middle = np.abs(place - 0.5) < _MIDDLE
+    depth = float(np.percentile(below[middle] / (4 * place[middle] * (1 - place[middle])), _TOUCHED))
     if not _SHALLOW <= depth <= _CURVED * width / 2:
         return hull
-    arc = np.stack([start + _ARC * width, left[1] + slope * (start + _ARC * width - left[0])], 1)
-    arc[:, 1] += depth * 4 * _ARC * (1 - _ARC)
+    across = start + _ARC * width
+    arc = np.stack([across, left[1] + slope * (across - left[0]) + depth * 4 * _ARC * (1 - _ARC)], 1)
     return np.insert(hull, top + 1, arc if along[top, 0] > 0 else arc[::-1], 0)
 
 
