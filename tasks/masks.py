@@ -12,7 +12,7 @@ from fetalflex.anatomy.ontology import STRUCTURE_NAMES
 from fetalflex.artifacts import decode_png, encode_png, picture, writing_folder
 from fetalflex.dataset import ABSENT, Cases, from_canvas, load_cases
 from fetalflex.ingest.duplicates import find_duplicates
-from fetalflex.masks.segmenter import Segmenter, SegmenterRun, predicted_structures, train_segmenter
+from fetalflex.masks.segmenter import WHOLE, Segmenter, SegmenterRun, predicted_structures, train_segmenter
 from fetalflex.masks.widening import with_widened
 from fetalflex.splits import assign_groups
 from tasks.cases import read_annotations, read_frames
@@ -116,7 +116,7 @@ def predicted_rows(guide: Segmenter, cases: Cases, frames: pl.DataFrame, min_con
     rows: list[dict[str, Any]] = []
     if not len(cases):
         return rows
-    for item in predicted_structures(guide.predict(cases.images), cases.planes, min_confidence):
+    for item in predicted_structures(guide.predict(cases.images), cases.planes, min_confidence, WHOLE):
         if cases.sources[item.image, STRUCTURE_NAMES.index(item.structure)] != ABSENT:
             continue
         case_id = str(cases.ids[item.image])

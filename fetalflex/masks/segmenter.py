@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -42,6 +43,8 @@ Images = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
 _MOVES = Moves(flip=0.5, rotation_deg=12.0, scale=0.12, shift=0.06, log_gamma=0.35)
 _BATCH, _LEVELS, _WARMUP = 8, 4, 20
+OVALS, WHOLE = frozenset({"head", "abdomen", "thorax"}), 0.95
+"""What is convex, and the solidity from which it is taken for whole: experts' outlines all have 1.0."""
 
 
 class Segmenter(nn.Module):
@@ -213,12 +216,13 @@ class PredictedStructure:
 
 
 def predicted_structures(
-    probabilities: Probabilities, planes: npt.NDArray[np.int64], min_confidence: float
+    probabilities: Probabilities, planes: npt.NDArray[np.int64], min_confidence: float, min_solidity: float = 0.0
 ) -> list[PredictedStructure]:
     """Return the structures of each image [N, K, S, S] that belong to its plane and reach the confidence.
 
     A mask is the largest connected part above one half, without holes. Confidence: the mean probability in it. What
-    lies mostly outside of the structure that frames the plane is not believed: no cavum lies beside the head.
+    lies mostly outside of the structure that frames the plane is not believed: no cavum lies beside the head. Where
+    that frame is an oval and fills less than `min_solidity` of its convex hull, nothing is: no head has a bay.
     """
     found = []
     for image, (chances, number) in enumerate(zip(probabilities, planes, strict=True)):
@@ -233,8 +237,20 @@ def predicted_structures(
             if confidence >= min_confidence:
                 seen[name] = PredictedStructure(image, name, mask, box, confidence)
         frame = seen.get(FRAMES[plane.name][0]) if plane.name in FRAMES else None
+        if frame is not None and frame.structure in OVALS and solidity(frame.mask) < min_solidity:
+            continue
         found += [x for x in seen.values() if frame is None or x.mask[frame.mask].sum() >= x.mask.sum() / 2]
     return found
+
+
+def solidity(mask: Mask) -> float:
+    """Return the share of its convex hull's pixels that a mask which is not empty fills; 1 for all that is convex.
+
+    The hull's pixels are counted by Pick's theorem: area + half of those on its border + 1.
+    """
+    hull = cv2.convexHull(np.argwhere(mask).astype(np.int32))[:, 0]
+    border = np.gcd(*np.abs(np.roll(hull, -1, 0) - hull).T).sum()
+    return float(mask.sum() / (cv2.contourArea(hull) + border / 2 + 1))
 
 
 def largest_part(mask: Mask) -> Mask:

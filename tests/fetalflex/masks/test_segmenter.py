@@ -1,9 +1,12 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis.extra import numpy as hnp
 
 from fetalflex.anatomy.layout import rasterize
 from fetalflex.anatomy.ontology import STRUCTURE_NAMES, plane_index, structure_index
@@ -11,12 +14,14 @@ from fetalflex.anatomy.statistics import FRAMES
 from fetalflex.dataset import EXPERT_BOX
 from fetalflex.errors import ModelError
 from fetalflex.masks.segmenter import (
+    WHOLE,
     Segmenter,
     SegmenterRun,
     known_structures,
     largest_part,
     predicted_structures,
     segmentation_loss,
+    solidity,
     train_segmenter,
 )
 from fetalflex.phantom.planes import PLANS
@@ -131,12 +136,34 @@ def test_what_lies_mostly_outside_of_the_head_is_no_cavum(column: int, believed:
     assert (1, "csp") in [(p.image, p.structure) for p in found]  # where no head is seen, nothing tells
 
 
+@pytest.mark.parametrize(("bay", "believed"), [(0, True), (2, True), (8, False)])
+def test_a_head_with_a_bay_is_not_believed_nor_what_lies_in_it(bay: int, believed: bool) -> None:
+    chances = np.zeros((1, len(STRUCTURE_NAMES), 32, 32), np.float32)
+    rows, columns = np.mgrid[:32, :32]
+    chances[0, HEAD] = 0.95 * (np.hypot(rows - 16, columns - 15) <= 12)
+    chances[0, HEAD, 14:19, 28 - bay :] = 0.1
+    chances[0, CSP, 10:12, 8:11] = 0.9
+    found, plane = {}, np.array([plane_index("brain")])
+    for least in (0.0, WHOLE):
+        found[least] = [p.structure for p in predicted_structures(chances, plane, 0.6, least)]
+    assert found[0.0] == ["head", "csp"]
+    assert found[WHOLE] == (["head", "csp"] if believed else [])
+
+
+@given(hnp.arrays(bool, (7, 9)).filter(np.any))
+def test_solidity_is_the_share_of_the_pixels_in_the_hull(mask: np.ndarray) -> None:
+    points = np.argwhere(mask).astype(np.float32)
+    hull = cv2.convexHull(points)
+    inside = [cv2.pointPolygonTest(hull, (float(r), float(c)), measureDist=False) >= 0 for r, c in np.ndindex(7, 9)]
+    assert solidity(mask) == pytest.approx(mask.sum() / sum(inside))
+
+
 @pytest.mark.parametrize("plane", sorted(FRAMES.keys() & PLANS.keys()))
 def test_no_normal_anatomy_lies_outside_of_its_frame(plane: str) -> None:
     for seed in range(4):
         drawn = rasterize(phantom_layout(plane, 24.0, seed), 64).maps
         chances = 0.9 * (drawn > 0.5).astype(np.float32)
-        found = predicted_structures(chances[None], np.array([plane_index(plane)]), 0.6)
+        found = predicted_structures(chances[None], np.array([plane_index(plane)]), 0.6, WHOLE)
         shown = (drawn > 0.5).any((1, 2))
         assert {p.structure for p in found} == {n for n, there in zip(STRUCTURE_NAMES, shown, strict=True) if there}
 
