@@ -88,15 +88,14 @@ def _curved_in(hull: npt.NDArray[np.float64], seen: Masks) -> npt.NDArray[np.flo
     The arc hangs between two horns as deep as the first bright pixels of three quarters of its middle columns allow: a
     shadow reaches further down, and does not bend it where it leaves the other quarter.
     """
-    ends = np.roll(hull, -1, 0)
-    along = ends - hull
-    above = (hull[:, 1] + ends[:, 1]) / 2 < hull[:, 1].mean()
-    edges = np.abs(along[:, 0]) * (above & (np.abs(along[:, 1]) <= _LEVEL * np.abs(along[:, 0])))
-    top = int(edges.argmax())
-    left, right = sorted((hull[top], ends[top]), key=lambda corner: float(corner[0]))
-    columns = np.arange(int(left[0]), int(right[0]) + 1)
-    slope = (right[1] - left[1]) / max(right[0] - left[0], 1)
-    below = np.where(seen.any(0), seen.argmax(0), len(seen))[columns] - left[1] - slope * (columns - left[0])
+    along = np.roll(hull, -1, 0) - hull
+    # OpenCV's hulls run from left to right along the top and back along the bottom.
+    level = np.abs(along[:, 1]) <= _LEVEL * along[:, 0]
+    top = int((along[:, 0] * level).argmax())
+    (left, height), (width, rise) = hull[top], along[top]
+    columns = np.arange(int(left), int(left + width) + 1)
+    slope = rise / max(width, 1)
+    below = np.where(seen.any(0), seen.argmax(0), len(seen))[columns] - height - slope * (columns - left)
     dark = columns[below >= _SHALLOW]
     if len(dark) < _ROWS:
         return hull
@@ -107,8 +106,8 @@ def _curved_in(hull: npt.NDArray[np.float64], seen: Masks) -> npt.NDArray[np.flo
     if not _SHALLOW <= depth <= _CURVED * width / 2:
         return hull
     across = start + _ARC * width
-    arc = np.stack([across, left[1] + slope * (across - left[0]) + depth * 4 * _ARC * (1 - _ARC)], 1)
-    return np.insert(hull, top + 1, arc if along[top, 0] > 0 else arc[::-1], 0)
+    arc = np.stack([across, height + slope * (across - left) + depth * 4 * _ARC * (1 - _ARC)], 1)
+    return np.insert(hull, top + 1, arc, 0)
 
 
 def fill(outlines: Sequence[Outline], size: int) -> Masks:

@@ -28,6 +28,12 @@ def curved(half: float, radius: float) -> np.ndarray:
     return (np.abs(np.arctan2(beside, below)) <= half) & (reach >= radius) & (reach <= radius + 2.5 * SIZE)
 
 
+def tops(region: np.ndarray, width: float) -> np.ndarray:
+    """The first rows of a region's middle columns."""
+    middle, reach = region.shape[1] // 2, int(0.8 * width)
+    return region[:, middle - reach : middle + reach].argmax(0)
+
+
 def overlap(one: np.ndarray, others: np.ndarray) -> np.ndarray:
     return overlaps(one[None], others)[0]
 
@@ -62,12 +68,6 @@ def test_the_top_of_a_curved_probe_is_an_arc(half: float, radius: float) -> None
     lowest = np.abs(tops(drawn[0], radius * half) - tops(region, radius * half))
     assert lowest.max() <= 2
     assert lowest.mean() < 1
-
-
-def tops(region: np.ndarray, width: float) -> np.ndarray:
-    """The first rows of a region's middle columns."""
-    middle, reach = region.shape[1] // 2, int(0.8 * width)
-    return region[:, middle - reach : middle + reach].argmax(0)
 
 
 def test_a_shadow_does_not_bend_the_arc_and_none_begins_at_a_flat_top() -> None:
